@@ -1,0 +1,45 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+NOTEBOOKS := notebooks/0*.ipynb
+
+.PHONY: help setup lab test lint notebooks figures lock clean
+.DEFAULT_GOAL := help
+
+help:  ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED)  ## Make .venv from the lock (needs Python 3.11, 3.12 or 3.13)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11, 3.12 or 3.13 is needed, but {sys.executable} is {v[0]}.{v[1]}. Choose another: make setup PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+lab: setup  ## Open the series in JupyterLab
+	$(BIN)/jupyter trust $(NOTEBOOKS) > /dev/null
+	$(BIN)/jupyter lab notebooks/01_forward_process.ipynb
+
+test: setup lint  ## Run every check: lint, types, tests, notebooks, browser
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: setup  ## Execute and save all notebooks (DIFFUSION_PROFILE=laptop)
+	$(BIN)/python scripts/run_notebooks.py $(NOTEBOOKS)
+
+figures: setup  ## Draw the README's figures from the shipped weights
+	$(BIN)/python -m diffusion_lib figures
+
+lock: setup  ## Resolve the dependencies again
+	$(BIN)/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --upgrade --no-header --no-annotate --quiet -o requirements.lock
+
+clean:  ## Remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info

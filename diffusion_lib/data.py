@@ -1,0 +1,141 @@
+"""Handwritten digits on the device, as bytes; and which digits they are, said aloud.
+
+MNIST (LeCun, Cortes and Burges; derived from NIST Special Database 19) is read and downloaded by
+torchvision. A machine with no network gets scikit-learn's 1,797 digits instead, resized, and is told so.
+Digits are never flipped: a mirrored 2 is not a 2.
+"""
+
+import os
+import socket
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from diffusion_lib.shapes import Images, Labels
+
+Split = Literal["train", "test"]
+STAND_IN = "scikit-learn digits (offline stand-in for MNIST)"
+# Bytes of each uncompressed file: the cheapest way to notice half a download.
+FILE_SIZES = {
+    "train-images-idx3-ubyte": 47_040_016,
+    "train-labels-idx1-ubyte": 60_008,
+    "t10k-images-idx3-ubyte": 7_840_016,
+    "t10k-labels-idx1-ubyte": 10_008,
+}
+DOWNLOAD_TIMEOUT = 20.0  # seconds without a byte before a mirror is given up
+
+
+class StandInWarning(UserWarning):
+    """MNIST could not be had, and the offline stand-in is used."""
+
+
+@dataclass(frozen=True, eq=False)
+class Digits:
+    """All images of one split on one device, one byte a pixel. Floats are made batch by batch."""
+
+    images: UInt8[Tensor, "count 1 28 28"]  # 0 is paper, 255 is ink
+    labels: Labels
+    source: str  # "MNIST", or the stand-in's name
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor | slice | list[int]) -> tuple[Images, Labels]:
+        """Images of ``index`` as float32 in [-1, 1], (B, 1, 28, 28), and their labels, (B,)."""
+        return to_float(self.images[index]), self.labels[index]
+
+    def take(self, count: int) -> "Digits":
+        """The first ``count`` digits."""
+        return Digits(self.images[:count], self.labels[:count], self.source)
+
+    def to(self, device: torch.device | str) -> "Digits":
+        """The same digits on ``device``."""
+        return Digits(self.images.to(device), self.labels.to(device), self.source)
+
+
+def to_float(images: UInt8[Tensor, "*shape"]) -> Tensor:
+    """Bytes 0 ... 255 to floats in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def to_bytes(images: Tensor) -> UInt8[Tensor, "*shape"]:
+    """Floats in [-1, 1] to bytes 0 ... 255; what lies outside is clipped."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def data_root() -> Path:
+    """Where MNIST is kept: ``$DIFFUSION_DATA``, or a folder in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("DIFFUSION_DATA") or cache / "diffusion_lib").expanduser()
+
+
+def load_digits(
+    split: Split = "train", device: torch.device | str = "cpu", *, root: Path | str | None = None
+) -> Digits:
+    """MNIST's ``split`` (60,000 or 10,000 images), downloaded on first use; else the offline stand-in.
+
+    A missing, broken or half-downloaded file is fetched again. Where that fails, a
+    :class:`StandInWarning` says why, and the digits' ``source`` names the stand-in.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be 'train' or 'test', but is {split!r}.")
+    root = Path(root) if root is not None else data_root()
+    try:
+        return load_mnist(split, root).to(device)
+    except (OSError, RuntimeError) as error:
+        warnings.warn(
+            f"MNIST could not be read or downloaded ({_first_line(error)}), so {STAND_IN} is used: 1,797 "
+            "digits, softer than MNIST's. Results differ. Set DIFFUSION_DATA to a folder that has MNIST, "
+            "or run again with a network.",
+            StandInWarning,
+            stacklevel=2,
+        )
+        return load_stand_in(split).to(device)
+
+
+def load_mnist(split: Split, root: Path) -> Digits:
+    """MNIST through torchvision, repaired where needed. OSError or RuntimeError where it cannot be had."""
+    from torchvision.datasets import MNIST  # imported here: it takes seconds, and only data needs it
+
+    raw = root / "MNIST" / "raw"
+    broken = [n for n, size in FILE_SIZES.items() if (raw / n).exists() and (raw / n).stat().st_size != size]
+    for name in broken:
+        (raw / name).unlink()
+    with _timeout(DOWNLOAD_TIMEOUT):
+        data = MNIST(str(root), train=split == "train", download=True)
+    return Digits(data.data[:, None].contiguous(), data.targets.long(), "MNIST")
+
+
+def load_stand_in(split: Split) -> Digits:
+    """scikit-learn's 8x8 digits, enlarged to 20x20 and centred like MNIST's; 1,437 train and 360 test."""
+    from sklearn.datasets import load_digits as load_sklearn_digits
+
+    data = load_sklearn_digits()
+    images = torch.from_numpy(data.images).float()[:, None] / 16
+    images = torch.nn.functional.interpolate(images, size=(20, 20), mode="bicubic").clamp(0, 1)
+    images = (torch.nn.functional.pad(images, (4, 4, 4, 4)) * 255).round().to(torch.uint8)
+    keep = torch.arange(len(images)) % 5 != 0
+    if split == "test":
+        keep = ~keep
+    return Digits(images[keep], torch.from_numpy(data.target)[keep].long(), STAND_IN)
+
+
+@contextmanager
+def _timeout(seconds: float):
+    """A default for sockets that set none themselves: a silent mirror must not hang the notebook."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(":.")

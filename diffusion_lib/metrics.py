@@ -1,0 +1,167 @@
+"""Numbers that judge samples, each printed beside the same number for real images.
+
+A picture grid flatters and a single number can be gamed: a sampler that draws one perfect 3 for every 3
+has full label agreement. So agreement always stands beside within-class spread, and both beside their floor.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffusion_lib.data import Digits
+from diffusion_lib.shapes import Images, Labels
+
+Features = Float[Tensor, "count feature"]
+
+
+class DigitClassifier(nn.Module):
+    """A small convolutional classifier; its last hidden layer gives the features of the Fréchet distance."""
+
+    num_features = 128
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(1, 32), _conv(32, 32), nn.MaxPool2d(2), _conv(32, 64), _conv(64, 64), nn.MaxPool2d(2),
+            _conv(64, 96), nn.Flatten(), nn.Dropout(0.3), nn.Linear(96 * 7 * 7, self.num_features),
+        )  # fmt: skip
+        self.head = nn.Linear(self.num_features, 10)
+
+    def features(self, images: Images) -> Features:
+        """(B, 1, 28, 28) in [-1, 1] -> (B, 128)."""
+        return F.relu(self.body(images))
+
+    def forward(self, images: Images) -> Float[Tensor, "count 10"]:
+        """(B, 1, 28, 28) in [-1, 1] -> one score for each digit, (B, 10)."""
+        return self.head(self.features(images))
+
+
+def _conv(in_channels: int, out_channels: int) -> nn.Module:
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU())
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The metrics of one set of labelled images."""
+
+    agreement: float  # share of images that the classifier reads as their label, 0 ... 1
+    agreement_low: float  # 95 % Wilson interval
+    agreement_high: float
+    spread: float  # within-class spread, as a share of real digits'
+    frechet: float  # Fréchet distance on the classifier's features
+    nearest: float  # median distance to the nearest training image
+    count: int
+
+    def row(self, name: str) -> str:
+        """One line of the table that :func:`table` prints."""
+        interval = f"{self.agreement_low:.1%} - {self.agreement_high:.1%}"
+        return (
+            f"{name:<24}{self.count:>7}{self.agreement:>11.1%}  {interval:<16}{self.spread:>8.3f}"
+            f"{self.frechet:>10.2f}{self.nearest:>10.2f}"
+        )
+
+
+def table(rows: dict[str, Scores]) -> str:
+    """The scores as fixed-width text, one row each."""
+    head = f"{'':<24}{'images':>7}{'agreement':>11}  {'95 % interval':<16}{'spread':>8}{'Fréchet':>10}{'nearest':>10}"
+    return "\n".join([head, *(scores.row(name) for name, scores in rows.items())])
+
+
+@torch.no_grad()
+def in_batches(function, images: Images, size: int = 500) -> Tensor:
+    """``function`` applied to slices of ``images``, the results joined."""
+    return torch.cat([function(part) for part in images.split(size)])
+
+
+def label_agreement(classifier: nn.Module, images: Images, labels: Labels) -> float:
+    """The share of images that the classifier reads as their label, 0 ... 1."""
+    return (in_batches(classifier, images).argmax(dim=1) == labels).float().mean().item()
+
+
+def wilson_interval(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share measured on ``count`` images (Wilson 1927)."""
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def within_class_spread(images: Images, labels: Labels) -> float:
+    """How much images of one label differ: the root of the mean within-class pixel variance.
+
+    Classes count equally, and each needs at least two images. 0 means that every 3 is the same 3.
+    """
+    counts = torch.bincount(labels, minlength=int(labels.max()) + 1)
+    if bool(((counts > 0) & (counts < 2)).any()):
+        raise ValueError(f"each label needs at least two images, but the counts are {counts.tolist()}.")
+    classes = [images[labels == label].flatten(1) for label in labels.unique()]
+    return torch.stack([c.var(dim=0).mean() for c in classes]).mean().sqrt().item()
+
+
+def frechet_distance(classifier: DigitClassifier, images: Images, real: Images) -> float:
+    """Fréchet distance between two sets of images on the classifier's features (Heusel et al. 2017).
+
+    It shrinks with the number of images: compare equal counts only.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    extractor = _FeatureExtractor(classifier)
+    metric = FrechetInceptionDistance(feature=extractor).to(images.device)
+    for part in real.split(500):
+        metric.update(part, real=True)
+    for part in images.split(500):
+        metric.update(part, real=False)
+    return metric.compute().item()
+
+
+class _FeatureExtractor(nn.Module):
+    num_features = DigitClassifier.num_features
+
+    def __init__(self, classifier: DigitClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    @torch.no_grad()
+    def forward(self, images: Images) -> Features:
+        return self.classifier.features(images)
+
+
+@torch.no_grad()
+def nearest_neighbours(images: Images, training: Images) -> tuple[Float[Tensor, " count"], Tensor]:
+    """For each image, the Euclidean pixel distance to its nearest training image, and that one's index."""
+    found = [torch.cdist(part.flatten(1), training.flatten(1)).min(dim=1) for part in images.split(250)]
+    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+
+
+def score(
+    classifier: DigitClassifier, images: Images, labels: Labels, *, test: Digits, train: Digits, neighbours: int = 200
+) -> Scores:
+    """All metrics of ``images``, against ``test`` digits (spread, Fréchet) and ``train`` digits (nearest).
+
+    The first ``neighbours`` images are searched for their nearest training image.
+    """
+    test_images, test_labels = test[:]
+    agreement = label_agreement(classifier, images, labels)
+    low, high = wilson_interval(agreement, len(images))
+    distances, _ = nearest_neighbours(images[:neighbours], train[:20_000][0])
+    return Scores(
+        agreement=agreement,
+        agreement_low=low,
+        agreement_high=high,
+        spread=within_class_spread(images, labels) / within_class_spread(test_images, test_labels),
+        frechet=frechet_distance(classifier, images, test_images),
+        nearest=distances.median().item(),
+        count=len(images),
+    )
+
+
+def real_floor(classifier: DigitClassifier, count: int, *, test: Digits, train: Digits) -> Scores:
+    """The same scores for ``count`` real digits that are in neither reference: the best a model can hope for.
+
+    They come from the end of the training set, which the nearest-neighbour search does not look at.
+    """
+    images, labels = train[slice(-count, None)]
+    return score(classifier, images, labels, test=test, train=train.take(max(1, len(train) - count)))

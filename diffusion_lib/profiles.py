@@ -1,0 +1,138 @@
+"""Every number a run depends on, in three sizes. A profile changes size and duration, never the maths.
+
+``tiny``    seconds, offline: for tests and for seeing every cell run
+``laptop``  real digits on two CPU cores in minutes
+``full``    the homework's experiment: 30 epochs at width 64, for a GPU
+"""
+
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The shape of the network."""
+
+    image_channels: int = 1
+    patch_size: int = 1  # fold patch_size x patch_size pixels into channels before the first convolution
+    width: int = 64  # channels at the first level
+    multipliers: tuple[int, ...] = (1, 2, 4)  # channels at level i: width * multipliers[i]
+    transformer_levels: tuple[int, ...] = (0, 1, 2)  # levels with a transformer; the middle always has one
+    time_dim: int = 256  # length of the time vector
+    context_dim: int = 64  # length of each label token
+    context_tokens: int = 4  # 1 is the original homework's design, and is not attention: see notebook 02
+    num_classes: int = 10
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.width < 8 or self.width % 8:
+            raise ValueError(f"width must be a multiple of 8, but is {self.width}.")
+        if not self.multipliers or min(self.multipliers) < 1:
+            raise ValueError(f"multipliers must be one or more positive integers, but are {self.multipliers}.")
+        if not set(self.transformer_levels) <= set(range(len(self.multipliers))):
+            levels = f"0 ... {len(self.multipliers) - 1}"
+            raise ValueError(f"transformer_levels must lie in {levels}, but are {self.transformer_levels}.")
+        if self.context_tokens < 1 or self.patch_size < 1:
+            raise ValueError(
+                "context_tokens and patch_size must be at least 1, "
+                f"but are {self.context_tokens} and {self.patch_size}."
+            )
+
+    @property
+    def side_multiple(self) -> int:
+        """An image's sides must be divisible by this."""
+        return self.patch_size * 2 ** (len(self.multipliers) - 1)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The noise schedule."""
+
+    kind: Literal["linear", "cosine"] = "linear"
+    num_timesteps: int = 1000
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how hard to train."""
+
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 2e-4
+    warmup_steps: int = 0
+    decay: Literal["constant", "cosine"] = "constant"  # cosine: the rate falls to 0 at the last step
+    ema_decay: float = 0.999
+    grad_clip: float = 1.0
+    label_dropout: float = 0.0  # share of labels replaced by the null label, for guidance
+    max_images: int | None = None  # train on the first max_images only
+    snapshot_epochs: tuple[int, ...] = ()  # save a sample grid and the averaged weights after these
+    seed: int = 0
+    bfloat16: bool = False  # autocast, on CUDA only: on CPUs it was slower than float32
+    compile: bool = False  # torch.compile, on CUDA only
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One complete experiment."""
+
+    name: str
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    sample_steps: int = 50  # DDIM steps of a sample grid
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists and numbers, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Profile":
+        """The inverse of :meth:`to_dict`; lists become tuples again."""
+
+        def tuples(d: dict[str, Any]) -> dict[str, Any]:
+            return {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
+
+        return cls(
+            name=values["name"],
+            unet=UNetConfig(**tuples(values["unet"])),
+            schedule=ScheduleConfig(**tuples(values["schedule"])),
+            train=TrainConfig(**tuples(values["train"])),
+            sample_steps=values["sample_steps"],
+        )
+
+
+PROFILES = {
+    "tiny": Profile(
+        name="tiny",
+        unet=UNetConfig(
+            patch_size=2, width=16, multipliers=(1, 2), transformer_levels=(1,), time_dim=32, context_dim=16
+        ),
+        # T = 100 needs the cosine schedule: 1e-4 ... 0.02 would leave 36 % of the signal's variance.
+        schedule=ScheduleConfig(kind="cosine", num_timesteps=100),
+        train=TrainConfig(epochs=2, learning_rate=2e-3, max_images=512, ema_decay=0.9, snapshot_epochs=(1, 2)),
+        sample_steps=10,
+    ),
+    "laptop": Profile(
+        name="laptop",
+        unet=UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_levels=(1,), time_dim=128),
+        schedule=ScheduleConfig(kind="linear", num_timesteps=1000),
+        train=TrainConfig(epochs=6, learning_rate=2e-3, warmup_steps=100, decay="cosine", snapshot_epochs=(1, 2, 4, 6)),
+    ),
+    "full": Profile(
+        name="full",
+        unet=UNetConfig(width=64, multipliers=(1, 2, 4), transformer_levels=(0, 1, 2), time_dim=256),
+        schedule=ScheduleConfig(kind="linear", num_timesteps=1000),
+        train=TrainConfig(
+            epochs=30, learning_rate=2e-4, snapshot_epochs=(1, 2, 5, 10, 15, 20, 30), bfloat16=True, compile=True
+        ),
+    ),
+}
+
+
+def get_profile(name: str | None = None) -> Profile:
+    """The profile called ``name``; by default ``$DIFFUSION_PROFILE``, or ``laptop``."""
+    name = name or os.environ.get("DIFFUSION_PROFILE") or "laptop"
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}.")
+    return PROFILES[name]

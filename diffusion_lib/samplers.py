@@ -1,0 +1,105 @@
+"""Walk from noise to images. A sampler yields every state; the caller keeps all of them or the last."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from diffusion_lib.diffusion import LabelledModel, ddim_step, p_sample, predict_x_start
+from diffusion_lib.guidance import clipped, conditioned
+from diffusion_lib.schedules import NoiseSchedule
+from diffusion_lib.shapes import EpsModel, Images, Labels, Timesteps
+
+Step = Callable[[NoiseSchedule, Images, Timesteps, Images, Images], Images]
+
+
+class SampleStep(NamedTuple):
+    """One step of a sampler: it left level ``t`` and arrived at ``x``."""
+
+    t: int  # the level that was left, T-1 ... 0
+    x: Images  # the images after the step; the sample itself once t = 0 has been left
+    x_start: Images  # the clean images that the model saw in x_t, not clipped
+
+
+@torch.no_grad()
+def sample_ddpm(
+    eps_model: EpsModel,
+    schedule: NoiseSchedule,
+    x_T: Images,
+    *,
+    generator: torch.Generator | None = None,
+    step: Step = p_sample,
+) -> Iterator[SampleStep]:
+    """Ancestral sampling, all T steps (DDPM Algorithm 2).
+
+    ``x_T`` ~ N(0, I), (B, C, H, W). ``generator`` draws the noise of each step, on x_T's device.
+    """
+    x = x_T
+    for i in reversed(range(len(schedule))):
+        t = torch.full((x.shape[0],), i, device=x.device)
+        eps = eps_model(x, t)
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        x_start = predict_x_start(schedule, x, t, eps)
+        x = step(schedule, x, t, eps, noise)
+        yield SampleStep(i, x, x_start)
+
+
+@torch.no_grad()
+def sample_ddim(
+    eps_model: EpsModel,
+    schedule: NoiseSchedule,
+    x_T: Images,
+    num_steps: int = 50,
+    *,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Iterator[SampleStep]:
+    """Sampling in ``num_steps`` jumps (Song et al. 2021). With ``eta`` = 0 nothing is drawn after x_T."""
+    times = ddim_timesteps(len(schedule), num_steps)
+    x = x_T
+    for i, i_prev in zip(times, [*times[1:], -1], strict=True):
+        t = torch.full((x.shape[0],), i, device=x.device)
+        t_prev = torch.full_like(t, i_prev)
+        eps = eps_model(x, t)
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        x_start = predict_x_start(schedule, x, t, eps)
+        x = ddim_step(schedule, x, t, t_prev, eps, noise, eta)
+        yield SampleStep(i, x, x_start)
+
+
+def ddim_timesteps(num_timesteps: int, num_steps: int) -> list[int]:
+    """``num_steps`` levels from T-1 down to 0, evenly spaced: [T-1, ..., 0]."""
+    if not 1 <= num_steps <= num_timesteps:
+        raise ValueError(f"num_steps must lie in 1 ... {num_timesteps}, but is {num_steps}.")
+    return torch.linspace(num_timesteps - 1, 0, num_steps, dtype=torch.float64).round().long().tolist()
+
+
+def last(steps: Iterator[SampleStep]) -> Images:
+    """The images after the final step; everything before it is let go."""
+    final = deque(steps, maxlen=1)
+    if not final:
+        raise ValueError("the sampler made no step: the iterator was empty or already used up.")
+    return final[0].x
+
+
+def generate(
+    model: LabelledModel,
+    schedule: NoiseSchedule,
+    label: Labels,
+    num_steps: int = 50,
+    *,
+    seed: int = 0,
+    shape: tuple[int, int, int] = (1, 28, 28),
+    batch_size: int = 250,
+) -> Images:
+    """One image for each entry of ``label``, (B, 1, 28, 28) in [-1, 1], by DDIM with a clipped x̂_0.
+
+    The starting noise is drawn on the CPU from ``seed``, so every device starts from the same noise.
+    """
+    noise = torch.randn((len(label), *shape), generator=torch.Generator().manual_seed(seed)).to(label.device)
+    parts = []
+    for part, x_T in zip(label.split(batch_size), noise.split(batch_size), strict=True):
+        eps_model = clipped(conditioned(model, part), schedule)
+        parts.append(last(sample_ddim(eps_model, schedule, x_T, num_steps)).clamp(-1, 1))
+    return torch.cat(parts)

@@ -1,0 +1,264 @@
+"""Training: Algorithm 1 in a loop, an average of the weights, and checkpoints that resume exactly.
+
+Everything random in an epoch follows from (seed, epoch). So a checkpoint needs no generator state, and a run
+that was killed continues bit for bit as the unbroken one would have.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm.auto import tqdm
+
+from diffusion_lib.checkpoints import CheckpointError, load_into, load_tensors, save_model, save_tensors
+from diffusion_lib.data import Digits
+from diffusion_lib.diffusion import ddpm_loss
+from diffusion_lib.history import History
+from diffusion_lib.profiles import Profile, TrainConfig
+from diffusion_lib.schedules import NoiseSchedule, make_schedule
+from diffusion_lib.shapes import Labels
+from diffusion_lib.unet import UNet
+
+LOG_EVERY = 50  # steps
+HELD_OUT = 1000  # test images of the held-out loss
+
+
+def default_device() -> torch.device:
+    """CUDA, then Apple's GPU, then the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
+    """A linear warm-up, then constant or half a cosine down to 0."""
+    rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if config.decay == "cosine":
+        rate *= 0.5 * (1 + math.cos(math.pi * step / total_steps))
+    return rate
+
+
+def ema_update(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+    """An exponential moving average whose early steps forget faster: decay_n = min(decay, (1+n) / (10+n))."""
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor | int) -> None:
+        n = float(num_averaged)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
+
+
+def drop_labels(label: Labels, null_label: int, share: float) -> Labels:
+    """``label`` with a random ``share`` of its entries replaced by the null label (Ho and Salimans 2022)."""
+    return label.where(torch.rand(label.shape, device=label.device) >= share, null_label)
+
+
+@torch.no_grad()
+def held_out_loss(model: nn.Module, schedule: NoiseSchedule, digits: Digits, count: int = HELD_OUT) -> float:
+    """The loss on the first ``count`` digits with every t in turn and the same noise each time.
+
+    Fixed t and noise make two numbers comparable; a training loss jumps with the t that were drawn.
+    """
+    x, label = digits[:count]
+    t = torch.linspace(0, len(schedule) - 1, len(x), device=x.device).round().long()
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device)
+    parts = zip(x.split(250), label.split(250), t.split(250), noise.split(250), strict=True)
+    losses = [(ddpm_loss(model, schedule, x, y, t=t, noise=e).item(), len(x)) for x, y, t, e in parts]
+    return sum(loss * n for loss, n in losses) / len(x)
+
+
+class Trainer:
+    """A network, its average and its optimiser; one method trains an epoch, two save and restore it all."""
+
+    def __init__(self, profile: Profile, train: Digits, test: Digits, device: torch.device) -> None:
+        self.profile, self.config, self.device = profile, profile.train, device
+        self.train_digits, self.test_digits = (
+            train.take(self.config.max_images or len(train)).to(device),
+            test.to(device),
+        )
+        self.schedule = make_schedule(profile.schedule).to(device)
+        torch.manual_seed(self.config.seed)
+        # channels_last is the layout that convolutions want: 1.2 times faster on two CPU cores.
+        self.model = UNet(profile.unet).to(device, memory_format=torch.channels_last)
+        self.ema = AveragedModel(self.model, multi_avg_fn=ema_update(self.config.ema_decay))
+        self.ema.eval()
+        on_gpu = device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), self.config.learning_rate, fused=device.type != "mps"
+        )
+        self.forward: nn.Module = torch.compile(self.model) if self.config.compile and on_gpu else self.model  # type: ignore[assignment]
+        self.autocast = torch.autocast("cuda", torch.bfloat16, enabled=self.config.bfloat16 and on_gpu)
+        self.steps_per_epoch = len(self.train_digits) // self.config.batch_size
+        if self.steps_per_epoch == 0:
+            raise ValueError(f"{len(self.train_digits)} images do not fill one batch of {self.config.batch_size}.")
+        self.epoch = 0
+
+    def step(self, index: Tensor) -> Tensor:
+        """One turn of Algorithm 1 on the images at ``index``; returns the loss."""
+        x_start, label = self.train_digits[index]
+        label = drop_labels(label, self.model.label.null_label, self.config.label_dropout)
+        with self.autocast:
+            loss = ddpm_loss(self.forward, self.schedule, x_start, label)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        self.optimizer.step()
+        self.ema.update_parameters(self.model)
+        return loss.detach()
+
+    def run_epoch(self, history: History, bar: tqdm) -> None:
+        """Every training image once, in an order drawn from (seed, epoch)."""
+        self.epoch += 1
+        torch.manual_seed(self.config.seed * 100_003 + self.epoch)
+        order = torch.randperm(len(self.train_digits), device=self.device)
+        start, losses = time.perf_counter(), []
+        total_steps = self.steps_per_epoch * self.config.epochs
+        self.model.train()
+        for i in range(self.steps_per_epoch):
+            step = (self.epoch - 1) * self.steps_per_epoch + i
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.config, step, total_steps)
+            losses.append(self.step(order[i * self.config.batch_size : (i + 1) * self.config.batch_size]))
+            bar.update()
+            if (i + 1) % LOG_EVERY == 0 or i + 1 == self.steps_per_epoch:
+                recent = torch.stack(losses[-LOG_EVERY:]).mean().item()
+                if not math.isfinite(recent):
+                    raise FloatingPointError(
+                        f"the loss became {recent} in epoch {self.epoch}, step {step + 1}. Lower the learning "
+                        f"rate (now {self.config.learning_rate:g}) and start again."
+                    )
+                speed = (i + 1) * self.config.batch_size / (time.perf_counter() - start)
+                bar.set_postfix_str(f"epoch {self.epoch}, loss {recent:.4f}, {speed:,.0f} images/s")
+                history.add("steps", {"epoch": self.epoch, "step": step + 1, "loss": recent})
+        seconds = time.perf_counter() - start
+        history.add(
+            "epochs",
+            {
+                "epoch": self.epoch,
+                "train_loss": torch.stack(losses).mean().item(),
+                "held_out_loss": held_out_loss(self.ema.module, self.schedule, self.test_digits),
+                "seconds": seconds,
+                "images_per_second": self.steps_per_epoch * self.config.batch_size / seconds,
+            },
+        )
+
+    def save(self, path: Path) -> None:
+        """Everything that the next epoch depends on."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.module.state_dict().items()}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
+        info = {"profile": self.profile.to_dict(), "epoch": self.epoch, "num_averaged": int(self.ema.n_averaged)}
+        save_tensors(path, tensors, info | {"data": self.train_digits.source})
+
+    def load(self, path: Path) -> None:
+        """Restore what :meth:`save` wrote; profile and data must be the same."""
+        tensors, info = load_tensors(path)
+        theirs, ours = info.get("profile"), json.loads(json.dumps(self.profile.to_dict()))
+        if theirs != ours or info.get("data") != self.train_digits.source:
+            raise CheckpointError(
+                f"{path} belongs to another run: "
+                f"{_difference(theirs, ours, info.get('data'), self.train_digits.source)}. "
+                "Choose another folder, or delete this one to start afresh."
+            )
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, _, key = name.partition(".")
+            parts[part][key] = tensor
+        load_into(self.model, parts["model"], path)
+        load_into(self.ema.module, parts["ema"], path)
+        self.ema.n_averaged.fill_(info["num_averaged"])
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in parts["optimizer"].items():
+            i, _, k = key.partition(".")
+            states.setdefault(int(i), {})[k] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
+        self.epoch = info["epoch"]
+
+
+def _difference(theirs: dict | None, ours: dict, their_data: str | None, our_data: str) -> str:
+    if not theirs:
+        return "it holds no training state"
+    flat = [
+        f"{section}.{key} was {value!r} and is now {ours[section].get(key)!r}"
+        for section in ("unet", "schedule", "train")
+        for key, value in theirs[section].items()
+        if ours[section].get(key) != value
+    ]
+    return "; ".join(flat) or f"its data was {their_data} and is now {our_data}"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What training leaves: the averaged network in eval mode, its schedule, and the history."""
+
+    model: UNet
+    schedule: NoiseSchedule
+    history: History
+
+
+def fit(
+    profile: Profile,
+    train: Digits,
+    test: Digits,
+    *,
+    run_dir: Path | str | None = None,
+    device: torch.device | str | None = None,
+    on_epoch: Callable[[Trainer], None] | None = None,
+    progress: bool = True,
+) -> Trained:
+    """Train ``profile``'s network, or continue the run that ``run_dir`` holds.
+
+    With a ``run_dir``: ``checkpoint.safetensors`` after each epoch, ``history.jsonl`` as it goes, and
+    ``epoch_N.safetensors`` (the average alone) after the profile's snapshot epochs. Stopping it, by Ctrl-C
+    or otherwise, loses at most the current epoch. ``on_epoch`` is called after each epoch.
+    """
+    device = torch.device(device) if device else default_device()
+    folder = Path(run_dir) if run_dir else None
+    cuda = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        trainer = Trainer(profile, train, test, device)
+        history = History()
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            history = History.read(folder / "history.jsonl")
+            if (folder / "checkpoint.safetensors").exists():
+                trainer.load(folder / "checkpoint.safetensors")
+            history.cut(trainer.epoch)
+        _run(trainer, history, folder, on_epoch, progress)
+    return Trained(trainer.ema.module.eval().requires_grad_(False), trainer.schedule, history)
+
+
+def _run(
+    trainer: Trainer,
+    history: History,
+    folder: Path | None,
+    on_epoch: Callable[[Trainer], None] | None,
+    progress: bool,
+) -> None:
+    total = trainer.steps_per_epoch * trainer.config.epochs
+    done = trainer.steps_per_epoch * trainer.epoch
+    with tqdm(total=total, initial=done, disable=not progress, desc="training", unit="batch") as bar:
+        while trainer.epoch < trainer.config.epochs:
+            try:
+                trainer.run_epoch(history, bar)
+            except KeyboardInterrupt:
+                kept = f"Epochs 1 to {trainer.epoch - 1} are saved in {folder}; run again to continue there."
+                saved = folder and trainer.epoch > 1
+                bar.write(f"Stopped in epoch {trainer.epoch}. {kept if saved else 'Nothing was saved yet.'}")
+                raise
+            if folder:
+                trainer.save(folder / "checkpoint.safetensors")
+                if trainer.epoch in trainer.config.snapshot_epochs:
+                    path = folder / f"epoch_{trainer.epoch}.safetensors"
+                    save_model(path, trainer.ema.module, trainer.profile, {"epoch": trainer.epoch})
+            if on_epoch:
+                on_epoch(trainer)

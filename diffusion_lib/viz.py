@@ -1,0 +1,249 @@
+"""Pictures: pure functions from data to a figure. Each figure carries its own alt text.
+
+No pyplot, so no hidden state: a figure is shown by the notebook or saved by its own ``savefig``.
+Colours are Okabe and Ito's, told apart by colour-blind readers; lines also differ in dash.
+"""
+
+import inspect
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3))]
+PAPER = "gray_r"  # ink is dark, paper is white: -1 is paper, +1 is ink
+SIGNED = "PuOr"  # zero is white, the two signs differ in grey as well as in colour
+
+
+class Picture(Figure):
+    """A matplotlib figure with alt text, shown as a PNG wherever a notebook is read."""
+
+    def __init__(self, alt: str, width: float, height: float) -> None:
+        super().__init__(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(self)
+        self.alt = alt
+
+    def png(self, dpi: int = 110) -> bytes:
+        """The figure as PNG bytes, without a date or a version, so that equal figures are equal bytes."""
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        return buffer.getvalue()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        return {"image/png": self.png(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+    def __repr__(self) -> str:
+        return f"Picture: {self.alt}"
+
+
+def _axes(picture: Picture, rows: int = 1, columns: int = 1, **options: Any) -> np.ndarray:
+    axes = picture.subplots(rows, columns, squeeze=False, **options)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=9)
+    return axes
+
+
+def _array(values: Any) -> np.ndarray:
+    return values.detach().float().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def image_grid(
+    images: Tensor,
+    alt: str,
+    *,
+    titles: Sequence[str] | None = None,
+    columns: int | None = None,
+    row_titles: Sequence[str] | None = None,
+    size: float = 0.9,
+    limits: tuple[float, float] | None = (-1, 1),
+    cmap: str = PAPER,
+) -> Picture:
+    """Images (N, 1, H, W) or (N, H, W) in rows of ``columns``; ``limits`` None scales each on its own."""
+    images = images.reshape(-1, *images.shape[-2:])
+    columns = columns or min(len(images), 10)
+    rows = -(-len(images) // columns)
+    titled = titles is not None
+    picture = Picture(
+        alt, columns * size + (0.9 if row_titles else 0.1), rows * (size + (0.28 if titled else 0.0)) + 0.1
+    )
+    axes = _axes(picture, rows, columns)
+    low, high = limits or (None, None)
+    for i, ax in enumerate(axes.flat):
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        if i < len(images):
+            ax.imshow(_array(images[i]), cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+        if titles is not None and i < len(titles):
+            ax.set_title(titles[i], fontsize=9)
+    for ax, title in zip(axes[:, 0], row_titles or [], strict=False):
+        ax.set_ylabel(title, fontsize=9, rotation=0, ha="right", va="center")
+    return picture
+
+
+def lines(
+    x: Any,
+    ys: Mapping[str, Any],
+    alt: str,
+    *,
+    xlabel: str,
+    ylabel: str,
+    log: str = "",
+    floor: tuple[str, float] | None = None,
+    width: float = 6.0,
+    height: float = 3.2,
+    points: bool = False,
+) -> Picture:
+    """Curves over one x, each named in the legend; ``floor`` draws one named horizontal line.
+
+    ``log`` holds "x", "y" or both for logarithmic axes.
+    """
+    picture = Picture(alt, width, height)
+    ax = _axes(picture)[0, 0]
+    for i, (name, y) in enumerate(ys.items()):
+        xs = x[name] if isinstance(x, Mapping) else x
+        marker = "os^Dv"[i % 5] if points else None
+        ax.plot(_array(xs), _array(y), color=PALETTE[i % 7], ls=DASHES[i % 7], marker=marker, ms=4, lw=1.8, label=name)
+    if floor:
+        ax.axhline(floor[1], color="#666666", lw=1, ls=(0, (1, 1)), label=floor[0])
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set_xscale("log" if "x" in log else "linear")
+    ax.set_yscale("log" if "y" in log else "linear")
+    if len(ys) + bool(floor) > 1:
+        ax.legend(fontsize=9, frameon=False)
+    return picture
+
+
+def heat_map(
+    values: Any, alt: str, *, xlabel: str, ylabel: str, signed: bool = True, width: float = 6.0, height: float = 3.2
+) -> Picture:
+    """A matrix as colours with a scale beside it; row 0 is at the top."""
+    values = _array(values)
+    picture = Picture(alt, width, height)
+    ax = _axes(picture)[0, 0]
+    limit = np.abs(values).max() or 1.0
+    low, high, cmap = (-limit, limit, SIGNED) if signed else (values.min(), values.max(), "cividis")
+    image = ax.imshow(values, aspect="auto", cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+    picture.colorbar(image, ax=ax)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    return picture
+
+
+def scatter(groups: Mapping[str, Tensor], alt: str, *, limit: float = 2.5, size: float = 2.3) -> Picture:
+    """Clouds of 2-D points, (N, 2) each, one panel for each name."""
+    picture = Picture(alt, size * len(groups), size + 0.3)
+    for i, (ax, (name, points)) in enumerate(zip(_axes(picture, 1, len(groups))[0], groups.items(), strict=True)):
+        xy = _array(points)
+        ax.scatter(xy[:, 0], xy[:, 1], s=3, alpha=0.5, color=PALETTE[i % 7], linewidths=0)
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")
+        ax.set_title(name, fontsize=9)
+    return picture
+
+
+def histograms(samples: Mapping[str, Tensor], alt: str, *, normal: bool = True, xlabel: str = "pixel value") -> Picture:
+    """A histogram for each name in a row of panels, against the standard normal curve."""
+    picture = Picture(alt, 2.1 * len(samples), 2.2)
+    grid = np.linspace(-4, 4, 200)
+    for ax, (name, values) in zip(_axes(picture, 1, len(samples), sharey=True)[0], samples.items(), strict=True):
+        ax.hist(_array(values).ravel(), bins=60, range=(-4, 4), density=True, color=PALETTE[5], label="pixels")
+        if normal:
+            ax.plot(grid, np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi), color="black", lw=1.2, label="N(0, 1)")
+        ax.set_title(name, fontsize=9)
+        ax.set(xlabel=xlabel, ylim=(0, 0.8))
+    return picture
+
+
+def learning_curve(epochs: Sequence[dict[str, Any]], steps: Sequence[dict[str, Any]] = ()) -> Picture:
+    """Training loss by step and by epoch, and the held-out loss of the averaged weights."""
+    number = [record["epoch"] for record in epochs]
+    held_out = [record["held_out_loss"] for record in epochs]
+    alt = (
+        f"Learning curve over {len(number)} epochs. The held-out loss of the averaged weights goes from "
+        f"{held_out[0]:.4f} after the first epoch to {held_out[-1]:.4f} after the last."
+    )
+    picture = Picture(alt, 6.0, 3.2)
+    ax: Axes = _axes(picture)[0, 0]
+    if steps:
+        per_epoch = max(record["step"] for record in steps) / max(record["epoch"] for record in steps)
+        x, y = [r["step"] / per_epoch for r in steps], [r["loss"] for r in steps]
+        ax.plot(x, y, color="#AAAAAA", lw=1, label="training loss, last 50 steps")
+    ax.plot(
+        number, [r["train_loss"] for r in epochs], color=PALETTE[0], marker="o", ms=4, label="training loss, epoch mean"
+    )
+    ax.plot(number, held_out, color=PALETTE[1], ls="--", marker="s", ms=4, label="held-out loss, averaged weights")
+    ax.set(xlabel="epoch", ylabel="mean squared error of the noise", yscale="log")
+    ax.legend(fontsize=9, frameon=False)
+    return picture
+
+
+def sample_grid(images: Tensor, labels: Tensor, title: str = "") -> Picture:
+    """One row of samples for each label, as many columns as the rarest label has images."""
+    classes = labels.unique().tolist()
+    columns = min(int((labels == c).sum()) for c in classes)
+    rows = [images[labels == c][:columns] for c in classes]
+    alt = f"{title or 'Digits'}: one row for each label, {classes[0]} at the top to {classes[-1]}, {columns} in a row."
+    picture = image_grid(_cat(rows), alt, columns=columns, row_titles=[str(c) for c in classes], size=0.55)
+    if title:
+        picture.suptitle(title, fontsize=10)
+    return picture
+
+
+def _cat(rows: Sequence[Tensor]) -> Tensor:
+    import torch
+
+    return torch.cat(list(rows))
+
+
+def to_gray(images: Tensor) -> np.ndarray:
+    """Images in [-1, 1] as display bytes, (N, H, W): ink is dark, paper is white."""
+    array = _array(images).reshape(-1, *images.shape[-2:])
+    return ((1 - array.clip(-1, 1)) * 127.5).round().astype(np.uint8)
+
+
+def to_colour(values: Tensor, limit: float | None = None) -> np.ndarray:
+    """Signed maps (N, H, W) as display bytes, (N, H, W, 3): purple below zero, white at 0, orange above."""
+    from matplotlib import colormaps
+
+    array = _array(values)
+    limit = limit or float(np.abs(array).max()) or 1.0
+    return (colormaps[SIGNED](array / limit / 2 + 0.5)[..., :3] * 255).round().astype(np.uint8)
+
+
+def beside(*frames: np.ndarray, gap: int = 2) -> np.ndarray:
+    """Frames (N, H, W[, 3]) of several films joined side by side, with a white gap."""
+    colour = any(f.ndim == 4 for f in frames)
+    films = [np.repeat(f[..., None], 3, axis=-1) if colour and f.ndim == 3 else f for f in frames]
+    space = np.full_like(films[0][:, :, :1].repeat(gap, axis=2), 255)
+    joined = [part for film in films for part in (film, space)][:-1]
+    return np.concatenate(joined, axis=2)
+
+
+def mosaic(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
+    """Display bytes (N, H, W) as one picture with ``columns`` in a row and a white gap, (H', W')."""
+    padded = np.pad(images, ((0, -len(images) % columns), (0, gap), (0, gap)), constant_values=255)
+    rows = padded.reshape(-1, columns, *padded.shape[1:])
+    return rows.transpose(0, 2, 1, 3).reshape(rows.shape[0] * rows.shape[2], -1)
+
+
+class Source:
+    """A library function's own source, shown as highlighted code."""
+
+    def __init__(self, *functions: Callable) -> None:
+        self.text = "\n\n".join(inspect.getsource(f).rstrip() for f in functions)
+
+    def _repr_markdown_(self) -> str:
+        return f"```python\n{self.text}\n```"
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def show_source(*functions: Callable) -> Source:
+    """The source of library functions, for a cell that shows it beside the equation."""
+    return Source(*functions)
