@@ -70,7 +70,7 @@ def train(
         chosen = get_profile(profile)
     except ValueError as error:
         _fail(error)
-    changes = {k: v for k, v in {"epochs": epochs, "seed": seed}.items() if v is not None}
+    changes: dict[str, Any] = {k: v for k, v in {"epochs": epochs, "seed": seed}.items() if v is not None}
     chosen = replace(chosen, train=replace(chosen.train, **changes))
     folder = run_dir or Path("runs") / profile
     try:

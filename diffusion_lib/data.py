@@ -8,6 +8,7 @@ Digits are never flipped: a mirrored 2 is not a 2.
 import os
 import socket
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,7 @@ def load_stand_in(split: Split) -> Digits:
 
 
 @contextmanager
-def _timeout(seconds: float):
+def _timeout(seconds: float) -> Iterator[None]:
     """A default for sockets that set none themselves: a silent mirror must not hang the notebook."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)

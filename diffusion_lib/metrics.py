@@ -4,6 +4,7 @@ A picture grid flatters and a single number can be gamed: a sampler that draws o
 has full label agreement. So agreement always stands beside within-class spread, and both beside their floor.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -72,7 +73,7 @@ def table(rows: dict[str, Scores]) -> str:
 
 
 @torch.no_grad()
-def in_batches(function, images: Images, size: int = 500) -> Tensor:
+def in_batches(function: Callable[[Tensor], Tensor], images: Images, size: int = 500) -> Tensor:
     """``function`` applied to slices of ``images``, the results joined."""
     return torch.cat([function(part) for part in images.split(size)])
 

@@ -117,7 +117,15 @@ PROFILES = {
         name="laptop",
         unet=UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_levels=(1,), time_dim=128),
         schedule=ScheduleConfig(kind="linear", num_timesteps=1000),
-        train=TrainConfig(epochs=6, learning_rate=2e-3, warmup_steps=100, decay="cosine", snapshot_epochs=(1, 2, 4, 6)),
+        # 4e-3 beat 2e-3 in equal time, and a transformer at 14 x 14 cost more than it brought.
+        train=TrainConfig(
+            epochs=20,
+            learning_rate=4e-3,
+            warmup_steps=200,
+            decay="cosine",
+            label_dropout=0.1,
+            snapshot_epochs=(1, 2, 5, 10, 15, 20),
+        ),
     ),
     "full": Profile(
         name="full",

@@ -95,6 +95,6 @@ class Recorder:
         from diffusion_lib.viz import sample_grid
 
         label = torch.arange(10).repeat(8).to(trainer.device)
-        images = generate(trainer.ema.module, trainer.schedule, label, self.profile.sample_steps)
+        images = generate(trainer.ema, trainer.schedule, label, self.profile.sample_steps)
         grid = sample_grid(images.cpu(), label.cpu(), f"epoch {trainer.epoch}")
         (self.folder / f"samples_epoch_{trainer.epoch}.png").write_bytes(grid.png())

@@ -25,6 +25,7 @@ from diffusion_lib.schedules import NoiseSchedule, make_schedule
 from diffusion_lib.shapes import Labels
 from diffusion_lib.unet import UNet
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 LOG_EVERY = 50  # steps
 HELD_OUT = 1000  # test images of the held-out loss
 
@@ -44,11 +45,11 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
     return rate
 
 
-def ema_update(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+def ema_update(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """An exponential moving average whose early steps forget faster: decay_n = min(decay, (1+n) / (10+n))."""
 
     @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor | int) -> None:
+    def update(averaged: Tensors, current: Tensors, num_averaged: Tensor | int) -> None:
         n = float(num_averaged)
         torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
 
@@ -79,26 +80,28 @@ class Trainer:
 
     def __init__(self, profile: Profile, train: Digits, test: Digits, device: torch.device) -> None:
         self.profile, self.config, self.device = profile, profile.train, device
-        self.train_digits, self.test_digits = (
-            train.take(self.config.max_images or len(train)).to(device),
-            test.to(device),
-        )
+        self.train_digits = train.take(self.config.max_images or len(train)).to(device)
+        self.test_digits = test.to(device)
         self.schedule = make_schedule(profile.schedule).to(device)
         torch.manual_seed(self.config.seed)
         # channels_last is the layout that convolutions want: 1.2 times faster on two CPU cores.
-        self.model = UNet(profile.unet).to(device, memory_format=torch.channels_last)
-        self.ema = AveragedModel(self.model, multi_avg_fn=ema_update(self.config.ema_decay))
-        self.ema.eval()
+        self.model = UNet(profile.unet).to(device).to(memory_format=torch.channels_last)
+        self.average = AveragedModel(self.model, multi_avg_fn=ema_update(self.config.ema_decay))
+        self.average.eval()
         on_gpu = device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), self.config.learning_rate, fused=device.type != "mps"
-        )
-        self.forward: nn.Module = torch.compile(self.model) if self.config.compile and on_gpu else self.model  # type: ignore[assignment]
+        fused = device.type != "mps"
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), self.config.learning_rate, fused=fused)
+        self.forward: Any = torch.compile(self.model) if self.config.compile and on_gpu else self.model
         self.autocast = torch.autocast("cuda", torch.bfloat16, enabled=self.config.bfloat16 and on_gpu)
         self.steps_per_epoch = len(self.train_digits) // self.config.batch_size
         if self.steps_per_epoch == 0:
             raise ValueError(f"{len(self.train_digits)} images do not fill one batch of {self.config.batch_size}.")
         self.epoch = 0
+
+    @property
+    def ema(self) -> UNet:
+        """The network with averaged weights, in eval mode: the one to sample from."""
+        return cast(UNet, self.average.module)
 
     def step(self, index: Tensor) -> Tensor:
         """One turn of Algorithm 1 on the images at ``index``; returns the loss."""
@@ -110,7 +113,7 @@ class Trainer:
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
         self.optimizer.step()
-        self.ema.update_parameters(self.model)
+        self.average.update_parameters(self.model)
         return loss.detach()
 
     def run_epoch(self, history: History, bar: tqdm) -> None:
@@ -143,7 +146,7 @@ class Trainer:
             {
                 "epoch": self.epoch,
                 "train_loss": torch.stack(losses).mean().item(),
-                "held_out_loss": held_out_loss(self.ema.module, self.schedule, self.test_digits),
+                "held_out_loss": held_out_loss(self.ema, self.schedule, self.test_digits),
                 "seconds": seconds,
                 "images_per_second": self.steps_per_epoch * self.config.batch_size / seconds,
             },
@@ -152,10 +155,10 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Everything that the next epoch depends on."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.ema.module.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
-        info = {"profile": self.profile.to_dict(), "epoch": self.epoch, "num_averaged": int(self.ema.n_averaged)}
+        info = {"profile": self.profile.to_dict(), "epoch": self.epoch, "num_averaged": int(self.average.n_averaged)}
         save_tensors(path, tensors, info | {"data": self.train_digits.source})
 
     def load(self, path: Path) -> None:
@@ -173,8 +176,8 @@ class Trainer:
             part, _, key = name.partition(".")
             parts[part][key] = tensor
         load_into(self.model, parts["model"], path)
-        load_into(self.ema.module, parts["ema"], path)
-        self.ema.n_averaged.fill_(info["num_averaged"])
+        load_into(self.ema, parts["ema"], path)
+        self.average.n_averaged.fill_(info["num_averaged"])
         states: dict[int, dict[str, Tensor]] = {}
         for key, tensor in parts["optimizer"].items():
             i, _, k = key.partition(".")
@@ -234,7 +237,7 @@ def fit(
                 trainer.load(folder / "checkpoint.safetensors")
             history.cut(trainer.epoch)
         _run(trainer, history, folder, on_epoch, progress)
-    return Trained(trainer.ema.module.eval().requires_grad_(False), trainer.schedule, history)
+    return Trained(trainer.ema.eval().requires_grad_(False), trainer.schedule, history)
 
 
 def _run(
@@ -259,6 +262,6 @@ def _run(
                 trainer.save(folder / "checkpoint.safetensors")
                 if trainer.epoch in trainer.config.snapshot_epochs:
                     path = folder / f"epoch_{trainer.epoch}.safetensors"
-                    save_model(path, trainer.ema.module, trainer.profile, {"epoch": trainer.epoch})
+                    save_model(path, trainer.ema, trainer.profile, {"epoch": trainer.epoch})
             if on_epoch:
                 on_epoch(trainer)
