@@ -34,9 +34,14 @@ class TimeEmbedding(nn.Module):
         self.dim = dim
         self.mlp = nn.Sequential(nn.Linear(dim, out_dim), nn.SiLU(), nn.Linear(out_dim, out_dim))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return next(self.parameters()).dtype
+
     def forward(self, t: Timesteps) -> Float[Tensor, "batch out_dim"]:
         """(B,) int64 -> (B, out_dim)."""
-        return self.mlp(timestep_embedding(t, self.dim).to(self.mlp[0].weight.dtype))
+        return self.mlp(timestep_embedding(t, self.dim).to(self.dtype))
 
 
 class LabelEmbedding(nn.Module):
