@@ -4,7 +4,7 @@ One function for each equation. None of them knows a network, and none of them d
 whatever is random comes in as an argument.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ class Gaussian(NamedTuple):
     variance: Tensor  # (B, 1, 1, 1)
 
 
+@runtime_checkable
 class LabelledModel(Protocol):
     """Anything that predicts the noise in x_t, given t and perhaps a label. A UNet is one."""
 

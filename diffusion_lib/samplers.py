@@ -22,7 +22,6 @@ class SampleStep(NamedTuple):
     x_start: Images  # the clean images that the model saw in x_t, not clipped
 
 
-@torch.no_grad()
 def sample_ddpm(
     eps_model: EpsModel,
     schedule: NoiseSchedule,
@@ -38,14 +37,14 @@ def sample_ddpm(
     x = x_T
     for i in reversed(range(len(schedule))):
         t = torch.full((x.shape[0],), i, device=x.device)
-        eps = eps_model(x, t)
+        with torch.no_grad():
+            eps = eps_model(x, t)
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         x_start = predict_x_start(schedule, x, t, eps)
         x = step(schedule, x, t, eps, noise)
         yield SampleStep(i, x, x_start)
 
 
-@torch.no_grad()
 def sample_ddim(
     eps_model: EpsModel,
     schedule: NoiseSchedule,
@@ -61,7 +60,8 @@ def sample_ddim(
     for i, i_prev in zip(times, [*times[1:], -1], strict=True):
         t = torch.full((x.shape[0],), i, device=x.device)
         t_prev = torch.full_like(t, i_prev)
-        eps = eps_model(x, t)
+        with torch.no_grad():
+            eps = eps_model(x, t)
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         x_start = predict_x_start(schedule, x, t, eps)
         x = ddim_step(schedule, x, t, t_prev, eps, noise, eta)

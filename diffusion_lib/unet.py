@@ -13,8 +13,13 @@ from diffusion_lib.embeddings import LabelEmbedding, TimeEmbedding
 from diffusion_lib.profiles import UNetConfig
 from diffusion_lib.shapes import Images, Labels, Timesteps, check_batch
 
-Tokens = Float[Tensor, "batch token dim"]
-Vector = Float[Tensor, "batch dim"]
+Map = Float[Tensor, "batch in_channel height width"]
+SameSide = Float[Tensor, "batch out_channel height width"]
+HalfSide = Float[Tensor, "batch out_channel height//2 width//2"]
+TwiceSide = Float[Tensor, "batch out_channel 2*height 2*width"]
+Tokens = Float[Tensor, "batch token channel"]
+Context = Float[Tensor, "batch key context_dim"]
+TimeVector = Float[Tensor, "batch time_dim"]
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -35,7 +40,7 @@ class ResBlock(nn.Module):
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
-    def forward(self, x: Images, time: Vector) -> Images:
+    def forward(self, x: Map, time: TimeVector) -> SameSide:
         """x (B, C_in, H, W), time (B, time_dim) -> (B, C_out, H, W)."""
         h = self.conv1(F.silu(self.norm1(x)))
         h = h + self.time(F.silu(time))[:, :, None, None]
@@ -56,7 +61,7 @@ class Attention(nn.Module):
         self.to_kv = nn.Linear(context_dim or dim, 2 * dim, bias=False)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tokens, context: Float[Tensor, "batch key key_dim"] | None = None) -> Tokens:
+    def forward(self, x: Tokens, context: Context | None = None) -> Tokens:
         """x (B, N, dim), context (B, M, context_dim) -> (B, N, dim)."""
         q = self.split_heads(self.to_q(x))
         k, v = map(self.split_heads, self.to_kv(x if context is None else context).chunk(2, dim=-1))
@@ -68,7 +73,7 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
     @torch.no_grad()
-    def weights(self, x: Tokens, context: Tensor | None = None) -> Float[Tensor, "batch head token key"]:
+    def weights(self, x: Tokens, context: Context | None = None) -> Float[Tensor, "batch head token key"]:
         """softmax(Q Kᵀ / √d) alone, (B, heads, N, M): the map that a figure shows."""
         q = self.split_heads(self.to_q(x))
         k = self.split_heads(self.to_kv(x if context is None else context).chunk(2, dim=-1)[0])
@@ -88,7 +93,7 @@ class SpatialTransformer(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Images, context: Tokens) -> Images:
+    def forward(self, x: Map, context: Context) -> Map:
         """x (B, C, H, W), context (B, M, context_dim) -> (B, C, H, W)."""
         tokens = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)
         tokens = tokens + self.self_attention(self.norm1(tokens))
@@ -104,7 +109,7 @@ class Downsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
 
-    def forward(self, x: Images) -> Images:
+    def forward(self, x: Map) -> HalfSide:
         """(B, C_in, H, W) -> (B, C_out, H / 2, W / 2)."""
         return self.conv(x)
 
@@ -116,7 +121,7 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
 
-    def forward(self, x: Images) -> Images:
+    def forward(self, x: Map) -> TwiceSide:
         """(B, C_in, H, W) -> (B, C_out, 2 H, 2 W)."""
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
@@ -129,7 +134,7 @@ class Level(nn.Module):
         self.block = ResBlock(in_channels, out_channels, config.time_dim, config.dropout)
         self.transformer = SpatialTransformer(out_channels, config.context_dim) if transformer else None
 
-    def forward(self, x: Images, time: Vector, context: Tokens) -> Images:
+    def forward(self, x: Map, time: TimeVector, context: Context) -> SameSide:
         """x (B, C_in, H, W), time (B, time_dim), context (B, M, context_dim) -> (B, C_out, H, W)."""
         x = self.block(x, time)
         return x if self.transformer is None else self.transformer(x, context)

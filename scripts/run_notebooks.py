@@ -1,0 +1,103 @@
+"""Execute notebooks from top to bottom and save them with their outputs, byte for byte the same each time.
+
+    python scripts/run_notebooks.py notebooks/*.ipynb
+
+Runs on $DIFFUSION_PROFILE, or laptop. Saved outputs hold no widget state, no timing and no object addresses:
+a slider is saved as HTML that moves without a kernel. An output that names a path or a user of this machine
+stops the save.
+"""
+
+import getpass
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+MOST_BYTES = 2 * 2**20
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def execute(path: Path) -> None:
+    """Run the notebook at ``path`` in its own folder and save it in place."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        record_timing=False,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.execute()
+    clean(notebook)
+    text = nbformat.writes(notebook) + "\n"
+    check(path, notebook, text)
+    path.write_text(text)
+
+
+def clean(notebook: nbformat.NotebookNode) -> None:
+    """Take out everything that differs from run to run or needs the kernel that is gone."""
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        cell.metadata.pop("execution", None)
+        cell.outputs = [join(output) for output in merge_streams(cell.outputs)]
+
+
+def merge_streams(outputs: list) -> list:
+    """Neighbouring prints as one output; how they were split depends on timing."""
+    merged: list = []
+    for output in outputs:
+        if output.output_type == "stream" and merged and merged[-1].get("name") == output.name:
+            merged[-1].text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def join(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """One output without a widget view or an object address."""
+    if "data" in output:
+        if "text/html" in output.data:
+            output.data.pop(WIDGET, None)
+        if "text/plain" in output.data:
+            output.data["text/plain"] = ADDRESS.sub("", output.data["text/plain"])
+    return output
+
+
+def check(path: Path, notebook: nbformat.NotebookNode, text: str) -> None:
+    """Raise for anything that a reader should not see."""
+    private = {str(Path.home()) + "/", str(Path.cwd()), os.environ.get("DIFFUSION_DATA") or "\0"}
+    if getpass.getuser() != "root":
+        private.add(getpass.getuser())
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            shown = str(output.get("text", "")) + str(output.get("data", {}).get("text/plain", ""))
+            for word in private:
+                if word in shown:
+                    raise SystemExit(f"{path.name}: an output names {word!r}: {shown[:200]}")
+            if output.get("name") == "stderr":
+                raise SystemExit(f"{path.name}: a warning in an output: {shown[:500]}")
+    if len(text.encode()) > MOST_BYTES:
+        raise SystemExit(f"{path.name}: {len(text.encode()):,} bytes; a notebook may have {MOST_BYTES:,}.")
+
+
+def main() -> None:
+    os.environ.setdefault("DIFFUSION_PROFILE", "laptop")
+    for name in sys.argv[1:]:
+        path, start = Path(name), time.perf_counter()
+        execute(path)
+        print(f"{name}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main()

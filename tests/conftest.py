@@ -1,0 +1,69 @@
+"""Tests run on the tiny profile, on one thread, offline, with every shape annotation checked."""
+
+import os
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+
+# Kernels and subprocesses inherit all of this.
+os.environ["DIFFUSION_PROFILE"] = "tiny"
+os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS / "no_network"), *filter(None, [os.environ.get("PYTHONPATH")])])
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores: more threads would fight
+os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
+sys.path.insert(0, str(TESTS / "no_network"))
+
+import sitecustomize as _block_network  # noqa: E402, F401
+from jaxtyping import install_import_hook  # noqa: E402
+
+install_import_hook("diffusion_lib", "beartype.beartype")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from diffusion_lib.data import STAND_IN, Digits, StandInWarning, load_digits, load_stand_in  # noqa: E402
+from diffusion_lib.schedules import NoiseSchedule, cosine_betas, linear_betas  # noqa: E402
+
+torch.set_num_threads(1)
+
+SCHEDULES = {
+    "linear": linear_betas(1000),
+    "cosine": cosine_betas(1000),
+    "short": linear_betas(40, 0.002, 0.3),
+}
+
+
+@pytest.fixture(params=SCHEDULES)
+def schedule(request) -> NoiseSchedule:
+    """Three schedules in float64."""
+    return NoiseSchedule.from_betas(SCHEDULES[request.param])
+
+
+@pytest.fixture(scope="session")
+def stand_in() -> Digits:
+    return load_stand_in("train")
+
+
+@pytest.fixture(scope="session")
+def mnist() -> dict[str, Digits]:
+    """Real MNIST, where this machine has it; the test is skipped by name where it has not."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StandInWarning)
+        digits = {split: load_digits(split) for split in ("train", "test")}
+    if digits["test"].source == STAND_IN:
+        pytest.skip("needs MNIST: set DIFFUSION_DATA to a folder that has it")
+    return digits
+
+
+def images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """Standard normal "images"; no assertion depends on the values drawn."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def probe_times(num_timesteps: int) -> torch.Tensor:
+    """The levels where mistakes hide: both ends, their neighbours, a quarter, a half."""
+    T = num_timesteps
+    return torch.tensor([0, 1, T // 4, T // 2, T - 2, T - 1])

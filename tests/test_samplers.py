@@ -1,0 +1,168 @@
+"""Samplers against closed forms. A sampler with a linear model is linear, so mean and spread are exact."""
+
+import pytest
+import torch
+from conftest import images
+
+from diffusion_lib.diffusion import ddim_step, p_sample
+from diffusion_lib.guidance import clipped, conditioned, guided
+from diffusion_lib.oracles import finite_set_oracle, gaussian_oracle, point_oracle
+from diffusion_lib.samplers import ddim_timesteps, generate, last, sample_ddim, sample_ddpm
+from diffusion_lib.schedules import NoiseSchedule, cosine_betas, linear_betas
+
+
+@pytest.mark.parametrize("sampler", [sample_ddpm, sample_ddim])
+def test_a_single_image_comes_back_exactly(schedule, sampler):
+    point = images(2, 4, 5).clamp(-1, 1)
+    options = {"num_steps": 20} if sampler is sample_ddim else {}
+    drawn = last(sampler(point_oracle(schedule, point), schedule, images(3, 2, 4, 5, seed=1), **options))
+    torch.testing.assert_close(drawn, point.expand(3, -1, -1, -1), atol=1e-6, rtol=0)
+
+
+def exact_mean_and_std(schedule, oracle, times, step):
+    """Propagate N(0, 1) through a linear sampler: x' = a x + b + c z, read off three evaluations."""
+    zero, one = torch.zeros(1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    mean, variance = 0.0, 1.0
+    for i, i_prev in zip(times, [*times[1:], -1], strict=True):
+        t, t_prev = torch.tensor([i]), torch.tensor([i_prev])
+        b = step(zero, t, t_prev, oracle(zero, t), zero)
+        a = step(one, t, t_prev, oracle(one, t), zero) - b
+        c = step(zero, t, t_prev, oracle(zero, t), one) - b
+        mean, variance = (a * mean + b).item(), (a**2 * variance + c**2).item()
+    return mean, variance**0.5
+
+
+SAMPLERS = {  # steps, tolerance of the spread (fewer steps shrink it), the step
+    "ddpm": (1000, 0.01, lambda s: lambda x, t, p, eps, z: p_sample(s, x, t, eps, z)),
+    "ddim 1000": (1000, 0.01, lambda s: lambda x, t, p, eps, z: ddim_step(s, x, t, p, eps, z)),
+    "ddim 200, eta 1": (200, 0.05, lambda s: lambda x, t, p, eps, z: ddim_step(s, x, t, p, eps, z, 1.0)),
+}
+
+
+@pytest.mark.parametrize("betas", [linear_betas(1000), cosine_betas(1000)])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_gaussian_data_keeps_its_mean_and_spread(betas, name):
+    schedule = NoiseSchedule.from_betas(betas)
+    steps, tolerance, make = SAMPLERS[name]
+    times = ddim_timesteps(1000, steps)
+    mean, std = exact_mean_and_std(schedule, gaussian_oracle(schedule, 0.3, 0.5), times, make(schedule))
+    assert mean == pytest.approx(0.3, abs=0.01)
+    assert std == pytest.approx(0.5, rel=tolerance)
+
+
+def test_the_gaussian_check_catches_broken_samplers():
+    schedule = NoiseSchedule.from_betas(linear_betas(1000))
+    oracle, times = gaussian_oracle(schedule, 0.3, 0.5), ddim_timesteps(1000, 1000)
+
+    def std(s, t):
+        return s.at("posterior_std", t, torch.zeros(1, 1, 1, 1, dtype=torch.float64))
+
+    broken = {
+        "no noise": lambda x, t, p, eps, z: p_sample(schedule, x, t, eps, 0 * z),
+        "variance as spread": lambda x, t, p, eps, z: p_sample(schedule, x, t, eps, std(schedule, t) * z),
+        "wrong sign": lambda x, t, p, eps, z: p_sample(schedule, x, t, -eps, z),
+        "times sqrt alpha": lambda x, t, p, eps, z: (
+            p_sample(schedule, x, t, eps, 0 * z) * schedule.at("alphas", t, x) + std(schedule, t) * z
+        ),
+    }
+    for name, step in broken.items():
+        mean, spread = exact_mean_and_std(schedule, oracle, times, step)
+        assert abs(mean - 0.3) > 0.01 or abs(spread - 0.5) > 0.005, name
+
+
+class Spy:
+    def __init__(self):
+        self.times, self.grad = [], []
+
+    def __call__(self, x, t):
+        self.times.append(t.tolist())
+        self.grad.append(torch.is_grad_enabled())
+        return x * 0.1
+
+
+def test_samplers_visit_the_right_levels_once_without_gradients():
+    schedule, x = NoiseSchedule.from_betas(linear_betas(100, 1e-3, 0.2)), images(2, 1, 3, 4)
+    spy = Spy()
+    steps = list(sample_ddpm(spy, schedule, x))
+    assert spy.times == [[t, t] for t in range(99, -1, -1)]
+    assert [s.t for s in steps] == list(range(99, -1, -1))
+    assert not any(spy.grad)
+    assert torch.is_grad_enabled()
+    spy = Spy()
+    list(sample_ddim(spy, schedule, x, 4))
+    assert spy.times == [[t, t] for t in (99, 66, 33, 0)]
+    assert ddim_timesteps(1000, 1000) == list(range(999, -1, -1))
+
+
+def test_samplers_take_a_generator_and_repeat():
+    schedule, x = NoiseSchedule.from_betas(linear_betas(20, 1e-3, 0.4)), images(2, 1, 3, 4)
+    for sampler, options in ((sample_ddpm, {}), (sample_ddim, {"num_steps": 10, "eta": 1.0})):
+        runs = [
+            last(sampler(lambda x, t: 0 * x, schedule, x, generator=torch.Generator().manual_seed(s), **options))
+            for s in (1, 1, 2)
+        ]
+        assert torch.equal(runs[0], runs[1])
+        assert not torch.equal(runs[0], runs[2])
+
+
+def test_bad_requests_are_told_what_to_do():
+    schedule = NoiseSchedule.from_betas(linear_betas(10))
+    with pytest.raises(ValueError, match=r"1 ... 10, but is 11"):
+        list(sample_ddim(lambda x, t: x, schedule, images(1, 1, 2, 2), 11))
+    with pytest.raises(ValueError, match="already used up"):
+        last(iter([]))
+
+
+def test_guided_scale_0_1_and_2():
+    def model(x, t, label=None):
+        return x * 0 + (5.0 if label is None else label.view(-1, 1, 1, 1).double())
+
+    x, t, label = images(3, 1, 2, 2), torch.zeros(3, dtype=torch.long), torch.tensor([1, 2, 3])
+    for scale, expected in ((0.0, [5.0, 5.0, 5.0]), (1.0, [1.0, 2.0, 3.0]), (2.0, [-3.0, -1.0, 1.0])):
+        for _ in range(2):  # twice: nothing may be changed by the first call
+            assert guided(model, label, scale)(x, t)[:, 0, 0, 0].tolist() == expected
+    assert torch.equal(conditioned(model, label)(x, t), guided(model, label, 1.0)(x, t))
+
+
+def test_clipped_holds_the_clean_image_and_leaves_good_answers_alone(schedule):
+    from diffusion_lib.diffusion import predict_x_start, q_sample
+
+    x = images(4, 1, 3, 3).clamp(-1, 1)
+    t = torch.tensor([0, 1, len(schedule) // 4, len(schedule) // 2])
+    noise = images(4, 1, 3, 3, seed=1)
+    x_t = q_sample(schedule, x, t, noise)
+    torch.testing.assert_close(clipped(lambda x, t: noise, schedule)(x_t, t), noise, atol=1e-5, rtol=1e-5)
+    wild = clipped(lambda x, t: noise * 50, schedule)(x_t, t)
+    assert predict_x_start(schedule, x_t, t, wild).abs().max() <= 1 + 1e-6
+
+
+def test_finite_set_oracle_equals_brute_force(schedule):
+    data, x = images(7, 1, 2, 3).clamp(-1, 1), images(2, 1, 2, 3, seed=3)
+    oracle = finite_set_oracle(schedule, data)
+    for i in (0, len(schedule) // 2, len(schedule) - 1):
+        t = torch.tensor([i, i])
+        a, s = schedule.sqrt_alphas_cumprod[i], schedule.sqrt_one_minus_alphas_cumprod[i]
+        log_weights = torch.stack([-((x - a * d) ** 2).sum((1, 2, 3)) / (2 * s**2) for d in data])
+        mean = (log_weights.softmax(0)[..., None, None, None] * data[:, None]).sum(0)
+        torch.testing.assert_close(oracle(x, t), (x - a * mean) / s, atol=1e-6, rtol=1e-6)
+
+
+def test_finite_set_oracle_only_remembers():
+    schedule = NoiseSchedule.from_betas(linear_betas(1000))
+    data = images(20, 1, 4, 4).sign()
+    drawn = last(sample_ddim(finite_set_oracle(schedule, data), schedule, images(8, 1, 4, 4, seed=1), 50))
+    assert torch.cdist(drawn.flatten(1), data.flatten(1)).min(dim=1).values.max() < 1e-3
+
+
+def test_generate_gives_one_image_for_each_label_whatever_the_batches():
+    schedule = NoiseSchedule.from_betas(linear_betas(50)).to("cpu")
+
+    def model(x, t, label=None):
+        return x * label.view(-1, 1, 1, 1) / 10
+
+    label = torch.arange(5)
+    whole = generate(model, schedule, label, 5)
+    assert whole.shape == (5, 1, 28, 28)
+    assert whole.abs().max() <= 1
+    torch.testing.assert_close(generate(model, schedule, label, 5, batch_size=2), whole)
+    assert not torch.equal(generate(model, schedule, label, 5, seed=1), whole)
