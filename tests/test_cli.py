@@ -1,0 +1,84 @@
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from diffusion_lib.__main__ import app
+
+runner = CliRunner()
+
+
+def run(*args, code=0):
+    result = runner.invoke(app, [str(a) for a in args])
+    assert result.exit_code == code, result.output + str(result.exception)
+    return result.output
+
+
+def test_help_names_every_command():
+    text = run("--help")
+    for command in ("train", "sample", "evaluate", "figures"):
+        assert command in text
+        assert "Usage" in run(command, "--help")
+
+
+def test_sample_writes_arrays(tmp_path):
+    out = tmp_path / "new" / "digits.npz"
+    assert "20 digits" in run("sample", "--per-label", 2, "--steps", 3, "--seed", 1, "--out", out)
+    with np.load(out) as file:
+        images, labels = file["images"], file["labels"]
+    assert images.shape == (20, 1, 28, 28)
+    assert images.dtype == np.float32
+    assert -1 <= images.min() < images.max() <= 1
+    assert np.bincount(labels).tolist() == [2] * 10
+    again = tmp_path / "again.npz"
+    run("sample", "--per-label", 2, "--steps", 3, "--seed", 1, "--out", again)
+    with np.load(again) as file:
+        assert np.array_equal(file["images"], images)
+
+
+def test_sample_writes_a_grid(tmp_path):
+    run("sample", "--per-label", 2, "--steps", 2, "--out", tmp_path / "grid.png")
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("ignore::diffusion_lib.data.StandInWarning")
+def test_evaluate_prints_samples_beside_real_digits():
+    rows = json.loads(run("evaluate", "--per-label", 2, "--steps", 2, "--json"))["rows"]
+    assert set(rows) == {"real digits", "laptop, 2 steps"}
+    for row in rows.values():
+        assert row["count"] == 20
+        assert 0 <= row["agreement_low"] <= row["agreement"] <= row["agreement_high"] <= 1
+
+
+@pytest.mark.filterwarnings("ignore::diffusion_lib.data.StandInWarning")
+def test_train_then_sample_from_the_run(tmp_path):
+    run("train", "--profile", "tiny", "--epochs", 1, "--run-dir", tmp_path, "--tensorboard", "--device", "cpu")
+    names = {p.name for p in tmp_path.iterdir()}
+    assert {"card.json", "checkpoint.safetensors", "history.jsonl", "samples_epoch_1.png"} <= names
+    assert any(name.startswith("events") for name in names)
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["epochs"] == 1
+    run("sample", "--weights", tmp_path / "checkpoint.safetensors", "--steps", 2, "--out", tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["train", "--profile", "huge"], "unknown profile 'huge'; choose one of tiny, laptop, full"),
+        (["sample", "--out", "digits.jpg"], "must end in .npz or .png"),
+        (["sample", "--out", "a.npz", "--weights", "nope"], "choose one of laptop"),
+        (["sample", "--out", "a.npz", "--weights", "./nope.safetensors"], "there is no file"),
+        (["sample", "--out", "a.npz", "--steps", "5000"], "1 ... 1000, but is 5000"),
+        (["figures", "--only", "nope"], "unknown figure nope; choose from"),
+    ],
+)
+def test_bad_requests_are_told_what_to_do(args, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert words in run(*args, code=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_figures_are_drawn(tmp_path):
+    run("figures", "--out", tmp_path, "--only", "learning_curve", "--only", "grids_over_epochs")
+    assert {p.name for p in tmp_path.iterdir()} == {"learning_curve.png", "grids_over_epochs.png"}

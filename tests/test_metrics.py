@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+from conftest import images
+from scipy.linalg import sqrtm
+
+from diffusion_lib.checkpoints import load_classifier
+from diffusion_lib.metrics import (
+    DigitClassifier,
+    frechet_distance,
+    label_agreement,
+    nearest_neighbours,
+    real_floor,
+    score,
+    table,
+    wilson_interval,
+    within_class_spread,
+)
+
+
+def test_the_shipped_classifier_reads_mnist(mnist):
+    accuracy = label_agreement(load_classifier(), *mnist["test"][:])
+    assert accuracy >= 0.993
+
+
+def test_frechet_distance_equals_its_formula():
+    torch.manual_seed(0)
+    classifier = DigitClassifier().eval()
+    a, b = images(300, 1, 28, 28, dtype=torch.float32), images(300, 1, 28, 28, seed=1, dtype=torch.float32) * 0.7 + 0.2
+    with torch.no_grad():
+        f, g = (classifier.features(x).double().numpy() for x in (a, b))
+    cov_f, cov_g = np.cov(f, rowvar=False), np.cov(g, rowvar=False)
+    root = sqrtm(cov_f @ cov_g).real
+    expected = ((f.mean(0) - g.mean(0)) ** 2).sum() + np.trace(cov_f + cov_g - 2 * root)
+    assert frechet_distance(classifier, a, b) == pytest.approx(expected, rel=1e-2, abs=1e-4)
+    assert frechet_distance(classifier, a, a) == pytest.approx(0, abs=1e-3)
+
+
+def test_wilson_interval_against_published_values():
+    # Newcombe 1998, table I: 81 of 263 and 0 of 20.
+    assert wilson_interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson_interval(0.0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+
+
+def test_within_class_spread_by_hand():
+    labels = torch.tensor([0, 0, 1, 1])
+    pictures = torch.zeros(4, 1, 1, 2)
+    pictures[1, 0, 0, 0] = 2.0  # class 0: variance 2 in one of two pixels; class 1: none
+    assert within_class_spread(pictures, labels) == pytest.approx(((2 / 2 + 0) / 2) ** 0.5)
+    with pytest.raises(ValueError, match="at least two images"):
+        within_class_spread(pictures, torch.tensor([0, 0, 0, 1]))
+
+
+def test_collapse_is_seen_by_spread_alone(stand_in):
+    x, label = stand_in[:500]
+    first = torch.stack([x[label == n][0] for n in range(10)])
+    assert within_class_spread(first[label], label) == pytest.approx(0, abs=1e-6)
+    assert within_class_spread(x, label) > 0.1
+
+
+def test_nearest_neighbours(stand_in):
+    x, _ = stand_in[:50]
+    distance, index = nearest_neighbours(x[[3, 7]] + 0.01, x)
+    assert index.tolist() == [3, 7]
+    assert distance.tolist() == pytest.approx([0.28, 0.28], abs=0.01)  # 0.01 in each of 784 pixels
+
+
+def test_scores_of_real_digits_stand_beside_their_floor(mnist):
+    classifier = load_classifier()
+    test, train = mnist["test"].take(400), mnist["train"].take(1500)
+    floor = real_floor(classifier, 200, test=test, train=train)
+    assert floor.agreement > 0.97
+    assert floor.spread == pytest.approx(1, abs=0.05)
+    x, label = test[:200]
+    noisy = score(classifier, (x + 0.5 * torch.randn_like(x)).clamp(-1, 1), label, test=test, train=train)
+    assert noisy.frechet > floor.frechet
+    assert noisy.nearest > floor.nearest
+    text = table({"real digits": floor, "noisy": noisy})
+    assert "real digits" in text.splitlines()[1]
+    assert len({len(line) for line in text.splitlines()}) == 1

@@ -1,0 +1,211 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from diffusion_lib import checkpoints
+from diffusion_lib.checkpoints import CheckpointError, load_model, load_tensors, save_tensors
+from diffusion_lib.history import History
+from diffusion_lib.profiles import PROFILES, Profile, get_profile
+from diffusion_lib.training import Trainer, drop_labels, ema_update, fit, learning_rate
+
+TINY = PROFILES["tiny"]
+PROFILE = replace(TINY, train=replace(TINY.train, epochs=3, max_images=128, label_dropout=0.2, snapshot_epochs=(1, 3)))
+RUN = """
+import sys
+from pathlib import Path
+from diffusion_lib.data import load_stand_in
+from diffusion_lib.training import fit
+from diffusion_lib.profiles import Profile
+import json
+profile = Profile.from_dict(json.loads(sys.argv[2]))
+told = lambda trainer: print("epoch", trainer.epoch, flush=True)
+fit(profile, load_stand_in("train"), load_stand_in("test"), run_dir=sys.argv[1], on_epoch=told, progress=False)
+"""
+
+
+def start(folder):
+    profile = replace(PROFILE, train=replace(PROFILE.train, max_images=None))
+    command = [sys.executable, "-c", RUN, str(folder), json.dumps(profile.to_dict())]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_killed_run_continues_bit_for_bit(tmp_path):
+    whole = start(tmp_path / "whole")
+    assert whole.communicate(timeout=120)[0].split() == ["epoch", "1", "epoch", "2", "epoch", "3"]
+
+    broken = start(tmp_path / "broken")
+    assert broken.stdout.readline() == "epoch 1\n"
+    time.sleep(0.2)  # somewhere in the second epoch
+    broken.send_signal(signal.SIGKILL)
+    rest = broken.communicate()[0]
+    assert "epoch 3" not in rest
+    with (tmp_path / "broken" / "history.jsonl").open("a") as file:
+        file.write('{"kind": "steps", "epoch": 2, "st')  # a line that the kill cut short
+    resumed = start(tmp_path / "broken").communicate(timeout=120)[0]
+    assert resumed.endswith("epoch 3\n")
+    assert "epoch 1" not in resumed
+
+    for name in ("checkpoint", "epoch_1", "epoch_3"):
+        a, b = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("whole", "broken"))
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) for key in a), name
+    histories = [History.read(tmp_path / run / "history.jsonl") for run in ("whole", "broken")]
+    losses = [[(e["epoch"], e["train_loss"], e["held_out_loss"]) for e in h.epochs] for h in histories]
+    assert losses[0] == losses[1]
+    assert [e[0] for e in losses[0]] == [1, 2, 3]
+
+
+def test_another_seed_gives_other_weights(stand_in):
+    one, two = (
+        fit(
+            replace(PROFILE, train=replace(PROFILE.train, seed=s, epochs=1)),
+            stand_in,
+            stand_in,
+            device="cpu",
+            progress=False,
+        )
+        for s in (0, 1)
+    )
+    assert not torch.equal(next(one.model.parameters()), next(two.model.parameters()))
+
+
+def test_fit_leaves_the_callers_random_state_alone(stand_in):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    fit(replace(PROFILE, train=replace(PROFILE.train, epochs=1)), stand_in, stand_in, device="cpu", progress=False)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_training_mode_survives_a_preview_and_the_average_is_returned(stand_in):
+    seen = []
+
+    def preview(trainer):
+        trainer.model.eval()  # what a careless preview does
+        seen.append(trainer)
+
+    original, modes = Trainer.step, []
+
+    def watched(self, index):
+        modes.append((self.model.training, self.ema.training))
+        return original(self, index)
+
+    Trainer.step = watched
+    try:
+        trained = fit(PROFILE, stand_in, stand_in, device="cpu", on_epoch=preview, progress=False)
+    finally:
+        Trainer.step = original
+    assert set(modes) == {(True, False)}
+    assert not trained.model.training
+    assert trained.model is seen[-1].ema
+    raw, averaged = next(seen[-1].model.parameters()), next(trained.model.parameters())
+    assert not torch.equal(raw, averaged)
+
+
+def test_training_lowers_the_held_out_loss(stand_in):
+    trained = fit(
+        replace(PROFILE, train=replace(TINY.train, epochs=4)), stand_in, stand_in, device="cpu", progress=False
+    )
+    losses = [e["held_out_loss"] for e in trained.history.epochs]
+    assert losses[-1] < 0.8 * losses[0] < 0.8 * 1.2
+
+
+def test_ema_update_is_its_formula():
+    averaged, current = [torch.zeros(3)], [torch.ones(3)]
+    ema_update(0.9)(averaged, current, 0)
+    torch.testing.assert_close(averaged[0], torch.full((3,), 1 - 1 / 10))
+    averaged = [torch.zeros(3)]
+    ema_update(0.9)(averaged, current, torch.tensor(10_000))
+    torch.testing.assert_close(averaged[0], torch.full((3,), 0.1))
+
+
+def test_learning_rate():
+    config = replace(TINY.train, learning_rate=1.0, warmup_steps=10, decay="cosine")
+    assert learning_rate(config, 0, 100) == pytest.approx(0.1)
+    assert learning_rate(config, 50, 100) == pytest.approx(0.5)
+    assert learning_rate(config, 100, 100) == pytest.approx(0)
+    assert learning_rate(replace(config, decay="constant"), 90, 100) == 1.0
+
+
+def test_drop_labels():
+    label = torch.arange(10).repeat(1000)
+    assert torch.equal(drop_labels(label, 10, 0.0), label)
+    assert (drop_labels(label, 10, 1.0) == 10).all()
+    dropped = drop_labels(label, 10, 0.2) == 10
+    assert 0.17 < dropped.float().mean() < 0.23  # more than seven standard errors
+
+
+def test_profiles_survive_json_and_unknown_ones_are_named(monkeypatch):
+    for profile in PROFILES.values():
+        assert Profile.from_dict(json.loads(json.dumps(profile.to_dict()))) == profile
+    monkeypatch.setenv("DIFFUSION_PROFILE", "huge")
+    with pytest.raises(ValueError, match="unknown profile 'huge'; choose one of tiny, laptop, full"):
+        get_profile()
+
+
+def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path, stand_in):
+    one_epoch = replace(PROFILE, train=replace(PROFILE.train, epochs=1))
+    fit(one_epoch, stand_in, stand_in, run_dir=tmp_path, device="cpu", progress=False)
+    other = replace(PROFILE, train=replace(PROFILE.train, epochs=1, learning_rate=0.5))
+    with pytest.raises(CheckpointError, match=r"learning_rate was 0.002 and is now 0.5.*another folder"):
+        fit(other, stand_in, stand_in, run_dir=tmp_path, device="cpu", progress=False)
+
+
+def test_truncated_foreign_and_missing_files_are_told_apart(tmp_path):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(CheckpointError, match="there is no file"):
+        load_tensors(path)
+    save_tensors(path, {"x": torch.arange(1000.0)}, {"note": "hello"})
+    tensors, info = load_tensors(path)
+    assert info == {"note": "hello"}
+    assert torch.equal(tensors["x"], torch.arange(1000.0))
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match=r"\(500 bytes\) is cut short.*Delete it"):
+        load_tensors(path)
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="cut short"):
+        load_tensors(path)
+    save_file({"x": torch.zeros(3)}, path)
+    with pytest.raises(CheckpointError, match="another program"):
+        load_tensors(path)
+    save_tensors(path, {"x": torch.zeros(3)}, {})
+    with pytest.raises(CheckpointError, match="holds no UNet"):
+        load_model(path)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, {"x": torch.zeros(3)}, {"epoch": 1})
+
+    def full(tensors, part, metadata):
+        part.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match=r"could not write a.safetensors.*MiB are free.*No space left.*intact"):
+        save_tensors(path, {"x": torch.ones(3)}, {"epoch": 2})
+    assert load_tensors(path)[1] == {"epoch": 1}
+    assert os.listdir(tmp_path) == ["a.safetensors"]
+
+
+def test_shipped_weights_load_with_no_argument():
+    trained = checkpoints.load_pretrained()
+    assert not trained.model.training
+    assert len(trained.schedule) == 1000
+    assert trained.card["data"] == "MNIST"
+    with pytest.raises(ValueError, match="no shipped weights 'huge'; choose one of laptop"):
+        checkpoints.load_pretrained("huge")
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(stand_in):
+    wild = replace(PROFILE, train=replace(PROFILE.train, learning_rate=1e9, grad_clip=1e9))
+    with pytest.raises(FloatingPointError, match=r"the loss became (nan|inf).*Lower the learning rate"):
+        fit(wild, stand_in, stand_in, device="cpu", progress=False)
