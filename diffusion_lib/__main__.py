@@ -18,6 +18,9 @@ app = typer.Typer(
 
 Weights = Annotated[str, typer.Option(help="Name of shipped weights, or a .safetensors file of your own.")]
 Steps = Annotated[int, typer.Option(min=1, help="DDIM steps for each image.")]
+Scale = Annotated[
+    float | None, typer.Option(min=0, help="Guidance: 1 is the plain model, above 1 follows the label more closely.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the starting noise.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; by default the fastest there is.")]
 
@@ -89,6 +92,7 @@ def sample(
     out: Annotated[Path, typer.Option(help="FILE.npz for arrays, FILE.png for a labelled grid.")],
     per_label: Annotated[int, typer.Option(min=1, help="Images of each digit.")] = 10,
     steps: Steps = 50,
+    scale: Scale = None,
     seed: Seed = 0,
     weights: Weights = "laptop",
     device: Device = None,
@@ -100,9 +104,10 @@ def sample(
         _fail(f"--out must end in .npz or .png, but is {out}.")
     trained = _load(weights, device)
     label = _labels(per_label, next(trained.model.parameters()).device)
+    scale = trained.profile.sample_scale if scale is None else scale
     start = time.perf_counter()
     try:
-        images = generate(trained.model, trained.schedule, label, steps, seed=seed).cpu()
+        images = generate(trained.model, trained.schedule, label, steps, scale=scale, seed=seed).cpu()
     except ValueError as error:
         _fail(error)
     seconds = time.perf_counter() - start
@@ -122,6 +127,7 @@ def sample(
 def evaluate(
     per_label: Annotated[int, typer.Option(min=2, help="Images of each digit.")] = 100,
     steps: Steps = 50,
+    scale: Scale = None,
     seed: Seed = 0,
     weights: Weights = "laptop",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
@@ -140,19 +146,20 @@ def evaluate(
     digits, test = load_digits("train", target), load_digits("test", target)
     classifier = load_classifier(target)
     label = _labels(per_label, target)
+    scale = trained.profile.sample_scale if scale is None else scale
     try:
-        images = generate(trained.model, trained.schedule, label, steps, seed=seed)
+        images = generate(trained.model, trained.schedule, label, steps, scale=scale, seed=seed)
     except ValueError as error:
         _fail(error)
     rows = {
         "real digits": real_floor(classifier, len(label), test=test, train=digits),
-        f"{weights}, {steps} steps": score(classifier, images, label, test=test, train=digits),
+        f"{Path(weights).stem}, {steps} steps": score(classifier, images, label, test=test, train=digits),
     }
     if as_json:
-        settings = {"weights": weights, "steps": steps, "seed": seed, "data": digits.source}
+        settings = {"weights": weights, "steps": steps, "scale": scale, "seed": seed, "data": digits.source}
         typer.echo(json.dumps({**settings, "rows": {k: asdict(v) for k, v in rows.items()}}, indent=2))
     else:
-        typer.echo(f"{table(rows)}\nReal images: {digits.source}.")
+        typer.echo(f"{table(rows)}\nData: {digits.source}. Guidance scale: {scale:g}.")
 
 
 @app.command()

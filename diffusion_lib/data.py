@@ -1,6 +1,6 @@
 """Handwritten digits on the device, as bytes; and which digits they are, said aloud.
 
-MNIST (LeCun, Cortes and Burges; derived from NIST Special Database 19) is read and downloaded by
+MNIST (LeCun, Cortes and Burges; derived from NIST Special Databases 1 and 3) is read and downloaded by
 torchvision. A machine with no network gets scikit-learn's 1,797 digits instead, resized, and is told so.
 Digits are never flipped: a mirrored 2 is not a 2.
 """

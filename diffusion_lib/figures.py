@@ -15,14 +15,15 @@ def samples() -> Picture:
     """Ten digits of each label, 50 DDIM steps."""
     trained = load_pretrained()
     label = torch.arange(10).repeat(10)
-    return sample_grid(generate(trained.model, trained.schedule, label), label)
+    images = generate(trained.model, trained.schedule, label, scale=trained.profile.sample_scale)
+    return sample_grid(images, label)
 
 
 def both_ways() -> Picture:
     """Top: the forward process. Bottom: the way back from the same noise level."""
     trained, levels = load_pretrained(), [0, 100, 200, 300, 450, 600, 800, 999]
     label = torch.arange(10).repeat(1)
-    start = generate(trained.model, trained.schedule, label, seed=4)[3:4]
+    start = generate(trained.model, trained.schedule, label, scale=trained.profile.sample_scale, seed=4)[3:4]
     noise = torch.randn(start.shape, generator=torch.Generator().manual_seed(0))
     forward = [q_sample(trained.schedule, start, torch.tensor([t]), noise) for t in levels]
     back = list(

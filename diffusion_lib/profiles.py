@@ -80,7 +80,8 @@ class Profile:
     unet: UNetConfig = field(default_factory=UNetConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    sample_steps: int = 50  # DDIM steps of a sample grid
+    sample_steps: int = 50  # DDIM steps of a sample
+    sample_scale: float = 1.0  # guidance of a sample; above 1 only with label_dropout
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, for JSON."""
@@ -99,6 +100,7 @@ class Profile:
             schedule=ScheduleConfig(**tuples(values["schedule"])),
             train=TrainConfig(**tuples(values["train"])),
             sample_steps=values["sample_steps"],
+            sample_scale=values.get("sample_scale", 1.0),
         )
 
 
@@ -126,6 +128,7 @@ PROFILES = {
             label_dropout=0.1,
             snapshot_epochs=(1, 2, 5, 10, 15, 20),
         ),
+        sample_scale=1.25,
     ),
     "full": Profile(
         name="full",

@@ -95,6 +95,7 @@ class Recorder:
         from diffusion_lib.viz import sample_grid
 
         label = torch.arange(10).repeat(8).to(trainer.device)
-        images = generate(trainer.ema, trainer.schedule, label, self.profile.sample_steps)
+        steps, scale = self.profile.sample_steps, self.profile.sample_scale
+        images = generate(trainer.ema, trainer.schedule, label, steps, scale=scale)
         grid = sample_grid(images.cpu(), label.cpu(), f"epoch {trainer.epoch}")
         (self.folder / f"samples_epoch_{trainer.epoch}.png").write_bytes(grid.png())

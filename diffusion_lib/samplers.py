@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from diffusion_lib.diffusion import LabelledModel, ddim_step, p_sample, predict_x_start
-from diffusion_lib.guidance import clipped, conditioned
+from diffusion_lib.guidance import clipped, conditioned, guided
 from diffusion_lib.schedules import NoiseSchedule
 from diffusion_lib.shapes import EpsModel, Images, Labels, Timesteps
 
@@ -89,17 +89,23 @@ def generate(
     label: Labels,
     num_steps: int = 50,
     *,
+    scale: float = 1.0,
+    eta: float = 1.0,
     seed: int = 0,
     shape: tuple[int, int, int] = (1, 28, 28),
     batch_size: int = 250,
 ) -> Images:
     """One image for each entry of ``label``, (B, 1, 28, 28) in [-1, 1], by DDIM with a clipped x̂_0.
 
-    The starting noise is drawn on the CPU from ``seed``, so every device starts from the same noise.
+    ``scale`` above 1 guides towards the label, for a model that was trained with label dropping. Fresh noise on
+    the way (``eta`` = 1) lets later steps repair what earlier ones got wrong: notebook 04 measures it. The
+    starting noise is drawn on the CPU from ``seed``, so every device starts from the same noise.
     """
     noise = torch.randn((len(label), *shape), generator=torch.Generator().manual_seed(seed)).to(label.device)
+    generator = torch.Generator(label.device).manual_seed(seed)
     parts = []
     for part, x_T in zip(label.split(batch_size), noise.split(batch_size), strict=True):
-        eps_model = clipped(conditioned(model, part), schedule)
-        parts.append(last(sample_ddim(eps_model, schedule, x_T, num_steps)).clamp(-1, 1))
+        plain = conditioned(model, part) if scale == 1 else guided(model, part, scale)
+        steps = sample_ddim(clipped(plain, schedule), schedule, x_T, num_steps, eta=eta, generator=generator)
+        parts.append(last(steps).clamp(-1, 1))
     return torch.cat(parts)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 MOST_BYTES = 2 * 2**20
@@ -29,6 +30,7 @@ def execute(path: Path) -> None:
         notebook,
         timeout=600,
         kernel_name="python3",
+        config=Config({"KernelManager": {"transport_encryption": "auto"}}),
         record_timing=False,
         store_widget_state=False,
         resources={"metadata": {"path": str(path.parent)}},

@@ -7,7 +7,7 @@ NAME.history.jsonl and NAME.snapshots.safetensors (80 samples after each snapsho
 import json
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ import torch
 from diffusion_lib.checkpoints import WEIGHTS, load_classifier, load_model, save_model, save_tensors
 from diffusion_lib.data import load_digits, to_bytes
 from diffusion_lib.metrics import real_floor, score, table
+from diffusion_lib.profiles import PROFILES
 from diffusion_lib.samplers import generate
 from diffusion_lib.training import default_device
 
@@ -23,14 +24,16 @@ def main(run: Path, name: str) -> None:
     device = default_device()
     trained = load_model(run / "checkpoint.safetensors", device)
     card = json.loads((run / "card.json").read_text())
+    steps, scale = PROFILES[trained.profile.name].sample_steps, PROFILES[trained.profile.name].sample_scale
+    profile = replace(trained.profile, sample_steps=steps, sample_scale=scale)
+    card["profile"] = profile.to_dict()
     train, test, classifier = load_digits("train", device), load_digits("test", device), load_classifier(device)
 
     label = torch.arange(10).repeat(100).to(device)
-    images = generate(trained.model, trained.schedule, label, trained.profile.sample_steps)
-    rows = {
-        "real digits": real_floor(classifier, len(label), test=test, train=train),
-        "samples": score(classifier, images, label, test=test, train=train),
-    }
+    rows = {"real digits": real_floor(classifier, len(label), test=test, train=train)}
+    for name_of_row, guidance in {"samples": scale, "samples, no guidance": 1.0}.items():
+        images = generate(trained.model, trained.schedule, label, steps, scale=guidance)
+        rows[name_of_row] = score(classifier, images, label, test=test, train=train)
     print(table(rows))
     card["scores"] = {"command": "python -m diffusion_lib evaluate", **{k: asdict(v) for k, v in rows.items()}}
     card["seed"] = trained.profile.train.seed
@@ -38,9 +41,9 @@ def main(run: Path, name: str) -> None:
     snapshots, wanted = {}, torch.arange(10).repeat(8).to(device)
     for epoch in trained.profile.train.snapshot_epochs:
         model = load_model(run / f"epoch_{epoch}.safetensors", device).model
-        samples = generate(model, trained.schedule, wanted, trained.profile.sample_steps)
+        samples = generate(model, trained.schedule, wanted, steps, scale=scale)
         snapshots[str(epoch)] = to_bytes(samples.cpu())
-    save_model(WEIGHTS / f"{name}.safetensors", trained.model, trained.profile, card)
+    save_model(WEIGHTS / f"{name}.safetensors", trained.model, profile, card)
     save_tensors(WEIGHTS / f"{name}.snapshots.safetensors", snapshots, {"labels": wanted.tolist()})
     (WEIGHTS / f"{name}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     shutil.copy(run / "history.jsonl", WEIGHTS / f"{name}.history.jsonl")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -11,7 +12,7 @@ ROOT = TESTS.parent
 os.environ["DIFFUSION_PROFILE"] = "tiny"
 os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS / "no_network"), *filter(None, [os.environ.get("PYTHONPATH")])])
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores: more threads would fight
-os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
+os.environ["DIFFUSION_RUNS"] = tempfile.mkdtemp(prefix="diffusion-runs-")
 sys.path.insert(0, str(TESTS / "no_network"))
 
 import sitecustomize as _block_network  # noqa: E402, F401

@@ -164,5 +164,7 @@ def test_generate_gives_one_image_for_each_label_whatever_the_batches():
     whole = generate(model, schedule, label, 5)
     assert whole.shape == (5, 1, 28, 28)
     assert whole.abs().max() <= 1
-    torch.testing.assert_close(generate(model, schedule, label, 5, batch_size=2), whole)
+    flat = generate(model, schedule, label, 5, eta=0.0)
+    torch.testing.assert_close(generate(model, schedule, label, 5, eta=0.0, batch_size=2), flat)
+    assert torch.equal(generate(model, schedule, label, 5), whole)
     assert not torch.equal(generate(model, schedule, label, 5, seed=1), whole)

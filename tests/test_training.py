@@ -63,6 +63,21 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path):
     assert [e[0] for e in losses[0]] == [1, 2, 3]
 
 
+def test_an_interrupt_says_what_is_saved(stand_in, tmp_path, monkeypatch, capsys):
+    original = Trainer.step
+
+    def interrupted(self, index):
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+        return original(self, index)
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(PROFILE, stand_in, stand_in, run_dir=tmp_path, device="cpu", progress=False)
+    assert "Stopped in epoch 2. Epochs 1 to 1 are saved in" in capsys.readouterr().out
+    assert load_tensors(tmp_path / "checkpoint.safetensors")[1]["epoch"] == 1
+
+
 def test_another_seed_gives_other_weights(stand_in):
     one, two = (
         fit(

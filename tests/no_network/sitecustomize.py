@@ -1,6 +1,7 @@
-"""Put this folder on PYTHONPATH and a process reaches nothing but its own machine."""
+"""Put this folder on PYTHONPATH: a process reaches nothing but its own machine, and our warnings are errors."""
 
 import socket
+import warnings
 
 _connect = socket.socket.connect
 
@@ -19,5 +20,6 @@ def _no_lookup(host, *args, **kwargs):
 
 
 _getaddrinfo = socket.getaddrinfo
+warnings.filterwarnings("error", module="diffusion_lib")
 socket.socket.connect = _local_only
 socket.getaddrinfo = _no_lookup

@@ -1,0 +1,167 @@
+"""The series in a real browser: JupyterLab with a kernel, and an exported page with the network off."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+REQUIRED = bool(os.environ.get("DIFFUSION_REQUIRE_BROWSER"))
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM and not REQUIRED, reason="needs Chromium: install your system's chromium package"),
+]
+SCREENSHOTS = os.environ.get("DIFFUSION_SCREENSHOTS")  # a folder to keep pictures in
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM, "DIFFUSION_REQUIRE_BROWSER is set, but there is no Chromium"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+def keep(page, name):
+    if SCREENSHOTS:
+        Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=f"{SCREENSHOTS}/{name}.png")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A JupyterLab of its own over a copy of the notebooks: (address, token)."""
+    home = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(8)
+    folders = {f"JUPYTER_{n}_DIR": str(home / n.lower()) for n in ("CONFIG", "DATA", "RUNTIME")} | {
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+    }
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
+        f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={home / 'notebooks'}", "--KernelManager.transport_encryption=auto",
+        "--LabApp.extensions_in_dev_mode=False",
+    ]  # fmt: skip
+    (home / "config" / "labconfig").mkdir(parents=True)
+    (home / "config" / "labconfig" / "page_config.json").write_text(
+        '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}'
+    )
+    log = (home / "log").open("w")
+    server = subprocess.Popen(command, env=os.environ | folders, stdout=log, stderr=log, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(f"{address}/api?token={token}", timeout=2).read()
+            break
+        except OSError:
+            assert server.poll() is None, (home / "log").read_text()
+            time.sleep(0.5)
+    yield address, token
+    os.killpg(server.pid, signal.SIGTERM)
+    try:
+        server.wait(15)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+
+
+READY = """async () => {
+  const app = window.jupyterapp; await app.restored;
+  const panel = app.shell.currentWidget; if (!panel || !panel.context) return false;
+  await panel.context.ready; await panel.sessionContext.ready;
+  const kernel = panel.sessionContext.session && panel.sessionContext.session.kernel;
+  return !!kernel && kernel.status === "idle";
+}"""
+RUN_ALL = """() => {
+  window.jupyterapp.commands.execute("notebook:run-all-cells").then(() => { window.ranAll = true; });
+}"""
+FINISHED = """() => {
+  const cells = window.jupyterapp.shell.currentWidget.content.model.cells;
+  const counts = [...cells].filter(c => c.type === "code").map(c => c.executionCount);
+  return counts.length > 0 && counts.every(n => n > 0) && window.ranAll === true;
+}"""
+
+
+def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser, lab):
+    address, token = lab
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{address}/lab/workspaces/{secrets.token_hex(4)}/tree/01_forward_process.ipynb?token={token}")
+    page.wait_for_function("() => window.jupyterapp !== undefined", timeout=60_000)
+    page.wait_for_function(READY, timeout=90_000)
+    page.evaluate(RUN_ALL)
+    page.wait_for_function(FINISHED, timeout=180_000)
+
+    handle = page.locator(".jupyter-widgets .noUi-handle").first
+    handle.scroll_into_view_if_needed()
+    text = page.locator(".jupyter-widgets.widget-label", has_text="t = ").first
+    picture = page.locator(".jupyter-widgets.widget-image").first
+    assert text.inner_text().startswith("t = 250")
+    before = picture.get_attribute("src")
+    handle.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "before => document.querySelector('.widget-image').src !== before", arg=before, timeout=10_000
+    )
+    assert text.inner_text().startswith("t = 251")
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        """() => [...document.querySelectorAll(".widget-label")].some(e => e.innerText.startsWith("t = 271"))""",
+        timeout=10_000,
+    )
+    keep(page, "lab_01_slider")
+    errors = page.evaluate(
+        """() => [...window.jupyterapp.shell.currentWidget.content.model.cells].flatMap(
+            c => c.type === "code" ? c.outputs.toJSON() : []).filter(o => o.output_type === "error").length"""
+    )
+    assert errors == 0
+    page.close()
+
+
+def test_an_exported_page_moves_with_the_network_off(browser, tmp_path):
+    notebook = str(ROOT / "notebooks" / "01_forward_process.ipynb")
+    command = [sys.executable, "-m", "nbconvert", "--to", "html", "--output-dir", str(tmp_path), notebook]
+    out = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+    context = browser.new_context(offline=True, viewport={"width": 800, "height": 900})
+    page = context.new_page()
+    page.goto((tmp_path / "01_forward_process.html").as_uri(), wait_until="domcontentloaded")
+    slider = page.locator("input[type=range]").first
+    slider.scroll_into_view_if_needed()
+    box = page.locator("[id^=player-]").first
+    film, text = box.locator(".film"), box.locator("output")
+    before = (text.inner_text(), film.evaluate("e => e.style.backgroundPosition"), film.get_attribute("aria-label"))
+    assert before[0].startswith("t = 2")
+    slider.focus()
+    page.keyboard.press("End")
+    after = (text.inner_text(), film.evaluate("e => e.style.backgroundPosition"), film.get_attribute("aria-label"))
+    assert after[0].startswith("t = 999")
+    assert all(a != b for a, b in zip(before, after, strict=True))
+    keep(page, "export_01_slider")
+    context.close()
