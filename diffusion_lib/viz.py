@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -69,10 +70,9 @@ def image_grid(
     images = images.reshape(-1, *images.shape[-2:])
     columns = columns or min(len(images), 10)
     rows = -(-len(images) // columns)
-    titled = titles is not None
-    picture = Picture(
-        alt, columns * size + (0.9 if row_titles else 0.1), rows * (size + (0.28 if titled else 0.0)) + 0.1
-    )
+    titled_rows = -(-len(titles) // columns) if titles is not None else 0
+    width, height = columns * size + (0.9 if row_titles else 0.1), rows * size + 0.25 * titled_rows + 0.1
+    picture = Picture(alt, width, height)
     axes = _axes(picture, rows, columns)
     low, high = limits or (None, None)
     for i, ax in enumerate(axes.flat):
@@ -177,7 +177,8 @@ def learning_curve(epochs: Sequence[dict[str, Any]], steps: Sequence[dict[str, A
         number, [r["train_loss"] for r in epochs], color=PALETTE[0], marker="o", ms=4, label="training loss, epoch mean"
     )
     ax.plot(number, held_out, color=PALETTE[1], ls="--", marker="s", ms=4, label="held-out loss, averaged weights")
-    ax.set(xlabel="epoch", ylabel="mean squared error of the noise", yscale="log")
+    ax.set(xlabel="epoch", ylabel="mean squared error of the noise", yscale="log", xlim=(0, None))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(fontsize=9, frameon=False)
     return picture
 

@@ -1,0 +1,49 @@
+"""What the README claims, held against the files that it claims it from."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+WEIGHTS = ROOT / "diffusion_lib" / "weights"
+CARD = json.loads((WEIGHTS / "laptop.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("line", "row"),
+    [("real digits", "real digits"), ("shipped `laptop`", "samples"), ("the same without", "samples, no guidance")],
+)
+def test_the_table_is_the_cards(line, row):
+    scores = CARD["scores"][row]
+    shares = (scores["agreement"], scores["agreement_low"], scores["agreement_high"])
+    expected = [f"{100 * share:.1f}" for share in shares] + [f"{scores['spread']:.2f}", f"{scores['frechet']:.1f}"]
+    text = next(text for text in README.splitlines() if text.startswith(f"| {line}"))
+    assert re.findall(r"\d+\.\d+", text) == expected
+
+
+def test_the_shipped_weights_are_good_enough():
+    scores = CARD["scores"]["samples"]
+    assert scores["agreement"] >= 0.95
+    assert scores["spread"] >= 0.85
+    assert scores["count"] == 1000
+    assert json.loads((WEIGHTS / "classifier.json").read_text())["test_accuracy"] >= 0.993
+
+
+def test_every_link_and_command_exists():
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / path).exists(), path
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`?make (\w+)", README):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_nothing_private_or_foreign_is_committed():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert not [name for name in listed if "ubyte" in name or name.endswith((".pt", ".pkl", ".pth"))]
+    for name in listed:
+        path = ROOT / name
+        limit = 16 if "weights" in name else 2
+        assert path.stat().st_size <= limit * 2**20, name
