@@ -16,6 +16,7 @@ from diffusion_lib.data import Digits
 from diffusion_lib.shapes import Images, Labels
 
 Features = Float[Tensor, "count feature"]
+Others = Float[Tensor, "other channel height width"]
 
 
 class DigitClassifier(nn.Module):
@@ -102,7 +103,7 @@ def within_class_spread(images: Images, labels: Labels) -> float:
     return torch.stack([c.var(dim=0).mean() for c in classes]).mean().sqrt().item()
 
 
-def frechet_distance(classifier: DigitClassifier, images: Images, real: Images) -> float:
+def frechet_distance(classifier: DigitClassifier, images: Images, real: Others) -> float:
     """Fréchet distance between two sets of images on the classifier's features (Heusel et al. 2017).
 
     It shrinks with the number of images: compare equal counts only.
@@ -131,7 +132,7 @@ class _FeatureExtractor(nn.Module):
 
 
 @torch.no_grad()
-def nearest_neighbours(images: Images, training: Images) -> tuple[Float[Tensor, " count"], Tensor]:
+def nearest_neighbours(images: Images, training: Others) -> tuple[Float[Tensor, " count"], Tensor]:
     """For each image, the Euclidean pixel distance to its nearest training image, and that one's index."""
     found = [torch.cdist(part.flatten(1), training.flatten(1)).min(dim=1) for part in images.split(250)]
     return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])

@@ -180,9 +180,14 @@ class Trainer:
         load_into(self.ema, parts["ema"], path)
         self.average.n_averaged.fill_(info["num_averaged"])
         states: dict[int, dict[str, Tensor]] = {}
+        weights = list(self.model.parameters())
         for key, tensor in parts["optimizer"].items():
             i, _, k = key.partition(".")
-            states.setdefault(int(i), {})[k] = tensor
+            # The fused optimiser walks raw memory: its state must be laid out as the weight is.
+            same_layout = k != "step"
+            states.setdefault(int(i), {})[k] = (
+                torch.empty_like(weights[int(i)]).copy_(tensor) if same_layout else tensor
+            )
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": states, "param_groups": groups})
         self.epoch = info["epoch"]

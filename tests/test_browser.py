@@ -91,9 +91,10 @@ def lab(tmp_path_factory):
         os.killpg(server.pid, signal.SIGKILL)
 
 
+PANEL = "[...window.jupyterapp.shell.widgets('main')].find(w => w.context && w.sessionContext)"
 READY = """async () => {
-  const app = window.jupyterapp; await app.restored;
-  const panel = app.shell.currentWidget; if (!panel || !panel.context) return false;
+  await window.jupyterapp.restored;
+  const panel = PANEL; if (!panel) return false;
   await panel.context.ready; await panel.sessionContext.ready;
   const kernel = panel.sessionContext.session && panel.sessionContext.session.kernel;
   return !!kernel && kernel.status === "idle";
@@ -102,10 +103,14 @@ RUN_ALL = """() => {
   window.jupyterapp.commands.execute("notebook:run-all-cells").then(() => { window.ranAll = true; });
 }"""
 FINISHED = """() => {
-  const cells = window.jupyterapp.shell.currentWidget.content.model.cells;
+  const panel = PANEL; if (!panel) return false;
+  const cells = panel.content.model.cells;
   const counts = [...cells].filter(c => c.type === "code").map(c => c.executionCount);
   return counts.length > 0 && counts.every(n => n > 0) && window.ranAll === true;
 }"""
+ERRORS = """() => [...PANEL.content.model.cells].flatMap(c => c.type === "code" ? c.outputs.toJSON() : [])
+  .filter(o => o.output_type === "error").length"""
+READY, FINISHED, ERRORS = (script.replace("PANEL", PANEL) for script in (READY, FINISHED, ERRORS))
 
 
 def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser, lab):
@@ -136,10 +141,7 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
         timeout=10_000,
     )
     keep(page, "lab_01_slider")
-    errors = page.evaluate(
-        """() => [...window.jupyterapp.shell.currentWidget.content.model.cells].flatMap(
-            c => c.type === "code" ? c.outputs.toJSON() : []).filter(o => o.output_type === "error").length"""
-    )
+    errors = page.evaluate(ERRORS)
     assert errors == 0
     page.close()
 
