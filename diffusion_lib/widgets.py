@@ -1,23 +1,39 @@
-"""Sliders over pictures, for JupyterLab. The only file that imports ipywidgets.
+"""Sliders over pictures, for JupyterLab. The only file that imports a widget library.
 
-Frames are made once, as bytes; moving the handle looks one up. Nothing is plotted again.
+Frames are made once, as bytes, and drawn by the browser: moving the handle plots nothing and asks no kernel.
+The kernel still knows the value, so code can read it, set it and watch it.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-import ipywidgets
+import anywidget
 import numpy as np
+import traitlets
 
-from diffusion_lib.player import enlarge, player_html, png
+from diffusion_lib.player import SCRIPT, film, player_html
 
 
-class FrameSlider(ipywidgets.VBox):
+class FrameSlider(anywidget.AnyWidget):
     """A slider over frames, with its value read out as text, and a face that needs no kernel.
 
-    ``frames`` are display bytes, (N, H, W) or (N, H, W, 3) (see ``viz.to_gray``); ``texts`` has one entry
-    for each. ``value`` is the frame shown, 0 ... N-1.
+    ``frames`` are display bytes, (N, H, W) or (N, H, W, 3) (see ``viz.to_gray``); ``texts`` has one entry for
+    each. ``value`` is the frame shown, 0 ... N-1.
     """
+
+    _esm = (
+        SCRIPT
+        + """
+export default { render({ model, el }) {
+  const move = mountPlayer(el, model.get("film"), model.get("value"), value => {
+    model.set("value", value); model.save_changes();
+  });
+  model.on("change:value", () => move(model.get("value")));
+} };
+"""
+    )
+    film = traitlets.Dict().tag(sync=True)
+    value = traitlets.Int(0).tag(sync=True)
 
     def __init__(
         self,
@@ -31,45 +47,22 @@ class FrameSlider(ipywidgets.VBox):
     ) -> None:
         if len(frames) != len(texts) or len(frames) == 0:
             raise ValueError(f"one text for each frame is needed, but there are {len(frames)} and {len(texts)}.")
-        self.frames, self.texts, self.alt, self.label, self.scale, self.start = (
-            frames,
-            list(texts),
-            alt,
-            label,
-            scale,
-            start,
-        )
-        self.slider = ipywidgets.IntSlider(
-            value=start, max=len(frames) - 1, description=label, readout=False, layout={"width": "360px"},
-            style={"description_width": "initial"},
-        )  # fmt: skip
-        self.text = ipywidgets.Label()
-        width = f"{frames.shape[2] * scale}px"
-        self.picture = ipywidgets.Image(format="png", layout={"width": width, "max_width": "100%"})
-        self.slider.observe(self._show, "value")
-        self._show()
-        super().__init__([ipywidgets.HBox([self.slider, self.text]), self.picture])
+        self.texts, self.alt = list(texts), alt
+        self._html = player_html(frames, texts, alt, label=label, scale=scale, start=start)
+        super().__init__(film=film(frames, texts, alt, label=label, scale=scale), value=start)
 
-    def _show(self, _: Any = None) -> None:
-        i = self.slider.value
-        self.text.value = self.texts[i]
-        self.picture.value = png(enlarge(self.frames[i], self.scale))
-        # ipywidgets.Image has no alt trait; the tooltip becomes its title.
-        self.picture.tooltip = f"{self.alt} {self.texts[i]}"
+    @traitlets.validate("value")
+    def _in_range(self, proposal: Any) -> int:
+        if not 0 <= proposal["value"] < len(self.texts):
+            raise ValueError(f"value must lie in 0 ... {len(self.texts) - 1}, but is {proposal['value']}.")
+        return proposal["value"]
 
     @property
-    def value(self) -> int:
-        """The frame shown."""
-        return self.slider.value
+    def text(self) -> str:
+        """What is read out for the frame shown."""
+        return self.texts[self.value]
 
-    @value.setter
-    def value(self, frame: int) -> None:
-        self.slider.value = frame
-
-    def html(self) -> str:
-        """The same slider as HTML that needs no kernel."""
-        return player_html(self.frames, self.texts, self.alt, label=self.label, scale=self.scale, start=self.start)
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = dict(super()._repr_mimebundle_(**options))
-        return bundle | {"text/html": self.html(), "text/plain": f"Slider: {self.alt}"}
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        shown = super()._repr_mimebundle_(**options)
+        data, metadata = shown if isinstance(shown, tuple) else (shown, {})
+        return {**(data or {}), "text/html": self._html, "text/plain": f"Slider: {self.alt}"}, metadata

@@ -78,7 +78,7 @@ def test_every_picture_has_alt_text_and_every_slider_moves_without_a_kernel(note
         if "image/png" in data:
             assert len(output.metadata["image/png"]["alt"]) > 20
         if "text/html" in data:
-            sliders += '<input type="range"' in data["text/html"]
+            sliders += "mountPlayer(box" in data["text/html"]
             assert all(len(alt) > 20 for alt in re.findall(r'alt="([^"]*)"', data["text/html"]))
             assert not re.search(r"(src|href)=\"?https?:", data["text/html"])
     assert sliders >= 1
