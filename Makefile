@@ -22,7 +22,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 lab: setup  ## Open the series in JupyterLab
 	$(BIN)/jupyter trust $(NOTEBOOKS) > /dev/null
-	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/01_forward_process.ipynb
+	$(BIN)/jupyter lab --KernelManager.transport_encryption=auto --LabApp.default_url=/lab/tree/notebooks/01_forward_process.ipynb
 
 test: setup lint  ## Run every check: lint, types, tests, notebooks, browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile
