@@ -71,6 +71,8 @@ def join(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
     if "data" in output:
         if "text/html" in output.data:
             output.data.pop(WIDGET, None)
+        if "image/png" in output.data:
+            output.data.pop("text/html", None)  # the same picture again, for JupyterLab alone
         if "text/plain" in output.data:
             output.data["text/plain"] = ADDRESS.sub("", output.data["text/plain"])
     return output

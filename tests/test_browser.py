@@ -2,30 +2,15 @@
 
 import os
 import secrets
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import ROOT
+from lab_server import CHROMIUM, ERRORS, FINISHED, FLAGS, KERNEL_SAYS, READY, RUN_ALL, serve
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 REQUIRED = bool(os.environ.get("DIFFUSION_REQUIRE_BROWSER"))
 pytestmark = [
     pytest.mark.browser,
@@ -53,78 +38,16 @@ def keep(page, name):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A JupyterLab of its own over a copy of the notebooks: (address, token)."""
-    home = tmp_path_factory.mktemp("lab")
-    (home / "notebooks").mkdir()
+    """A JupyterLab of its own over copies of the notebooks, as saved and with their outputs taken out."""
+    books = {}
     for path in (ROOT / "notebooks").glob("*.ipynb"):
-        book = nbformat.read(path, as_version=4)
-        nbformat.write(book, home / "notebooks" / f"saved_{path.name}")
-        for cell in book.cells:  # so that what is seen below was computed in this test
+        books[f"saved_{path.name}"] = nbformat.read(path, as_version=4)
+        books[path.name] = nbformat.read(path, as_version=4)
+        for cell in books[path.name].cells:  # so that what is seen below was computed in this test
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-        nbformat.write(book, home / "notebooks" / path.name)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    token = secrets.token_hex(8)
-    folders = {f"JUPYTER_{n}_DIR": str(home / n.lower()) for n in ("CONFIG", "DATA", "RUNTIME")} | {
-        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-    }
-    command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
-        f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
-        f"--ServerApp.root_dir={home / 'notebooks'}", "--KernelManager.transport_encryption=auto",
-        "--LabApp.extensions_in_dev_mode=False",
-    ]  # fmt: skip
-    (home / "config" / "labconfig").mkdir(parents=True)
-    (home / "config" / "labconfig" / "page_config.json").write_text(
-        '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}'
-    )
-    log = (home / "log").open("w")
-    server = subprocess.Popen(command, env=os.environ | folders, stdout=log, stderr=log, start_new_session=True)
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(f"{address}/api?token={token}", timeout=2).read()
-            break
-        except OSError:
-            assert server.poll() is None, (home / "log").read_text()
-            time.sleep(0.5)
-    yield address, token
-    os.killpg(server.pid, signal.SIGTERM)
-    try:
-        server.wait(15)
-    except subprocess.TimeoutExpired:
-        os.killpg(server.pid, signal.SIGKILL)
-
-
-PANEL = "[...window.jupyterapp.shell.widgets('main')].find(w => w.context && w.sessionContext)"
-READY = """() => {
-  const panel = PANEL;
-  if (!panel || !panel.context.isReady || !panel.sessionContext.isReady) return false;
-  const kernel = panel.sessionContext.session && panel.sessionContext.session.kernel;
-  return !!kernel && kernel.status === "idle";
-}"""
-RUN_ALL = """() => {
-  window.jupyterapp.shell.activateById(PANEL.id);
-  window.jupyterapp.commands.execute("notebook:run-all-cells").then(() => { window.ranAll = true; });
-}"""
-FINISHED = """() => {
-  const panel = PANEL; if (!panel) return false;
-  const cells = panel.content.model.cells;
-  const counts = [...cells].filter(c => c.type === "code").map(c => c.executionCount);
-  return counts.length > 0 && counts.every(n => n > 0) && window.ranAll === true;
-}"""
-ERRORS = """() => [...PANEL.content.model.cells].flatMap(c => c.type === "code" ? c.outputs.toJSON() : [])
-  .filter(o => o.output_type === "error").length"""
-KERNEL_SAYS = """async ([expression, expected]) => {
-  const kernel = PANEL.sessionContext.session.kernel;
-  const reply = await kernel.requestExecute({ code: "", user_expressions: { it: expression } }).done;
-  return reply.content.user_expressions.it.data["text/plain"] === expected;
-}"""
-SCRIPTS = (READY, RUN_ALL, FINISHED, ERRORS, KERNEL_SAYS)
-READY, RUN_ALL, FINISHED, ERRORS, KERNEL_SAYS = (script.replace("PANEL", PANEL) for script in SCRIPTS)
+    with serve(tmp_path_factory.mktemp("lab"), books) as server:
+        yield server
 
 
 def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser, lab):
@@ -162,6 +85,9 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
     page.set_viewport_size({"width": 800, "height": 900})
     page.wait_for_timeout(500)
     keep(page, "lab_01_slider_800")
+    alts = page.evaluate("[...document.querySelectorAll('.jp-OutputArea-output img')].map(image => image.alt)")
+    assert alts
+    assert all(len(alt) > 20 for alt in alts)
     errors = page.evaluate(ERRORS)
     assert errors == 0
     assert not [text for text in complaints if "view for model" in text or "mountPlayer" in text]

@@ -66,6 +66,7 @@ def test_its_code_is_short_and_its_questions_are_asked(notebook):
     assert len(re.findall(r"\*\*Predict, then (run|move)\.\*\*", prose)) >= 4
     assert "Broken on purpose" in prose
     assert "What can go wrong" in prose
+    assert prose.count("<details>") >= 5  # the self-check: each option has its own reply
     minutes = int(re.search(r"Reading time (\d+) minutes", prose).group(1))
     assert len(prose.split()) / WORDS_A_MINUTE <= minutes
 

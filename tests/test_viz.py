@@ -19,6 +19,7 @@ def test_a_picture_is_a_png_with_alt_text_and_repeats():
     data, metadata = draw()._repr_mimebundle_()
     assert data["image/png"].startswith(b"\x89PNG")
     assert metadata["image/png"]["alt"] == data["text/plain"] == "Two crossing lines."
+    assert 'alt="Two crossing lines."' in data["text/html"]
     assert draw().png() == draw().png()
 
 

@@ -1,0 +1,104 @@
+"""A JupyterLab server for one test or benchmark, and the questions that are asked of its page."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PANEL = "[...window.jupyterapp.shell.widgets('main')].find(w => w.context && w.sessionContext)"
+READY = """() => {
+  const panel = PANEL;
+  if (!panel || !panel.context.isReady || !panel.sessionContext.isReady) return false;
+  const kernel = panel.sessionContext.session && panel.sessionContext.session.kernel;
+  return !!kernel && kernel.status === "idle";
+}"""
+RUN_ALL = """() => {
+  window.jupyterapp.shell.activateById(PANEL.id);
+  window.jupyterapp.commands.execute("notebook:run-all-cells").then(() => { window.ranAll = true; });
+}"""
+FINISHED = """() => {
+  const panel = PANEL; if (!panel) return false;
+  const cells = panel.content.model.cells;
+  const counts = [...cells].filter(c => c.type === "code").map(c => c.executionCount);
+  return counts.length > 0 && counts.every(n => n > 0) && window.ranAll === true;
+}"""
+ERRORS = """() => [...PANEL.content.model.cells].flatMap(c => c.type === "code" ? c.outputs.toJSON() : [])
+  .filter(o => o.output_type === "error").length"""
+KERNEL_SAYS = """async ([expression, expected]) => {
+  const kernel = PANEL.sessionContext.session.kernel;
+  const reply = await kernel.requestExecute({ code: "", user_expressions: { it: expression } }).done;
+  return reply.content.user_expressions.it.data["text/plain"] === expected;
+}"""
+SCRIPTS = (READY, RUN_ALL, FINISHED, ERRORS, KERNEL_SAYS)
+READY, RUN_ALL, FINISHED, ERRORS, KERNEL_SAYS = (script.replace("PANEL", PANEL) for script in SCRIPTS)
+
+
+@contextmanager
+def serve(home: Path, books: dict[str, nbformat.NotebookNode]) -> Iterator[tuple[str, str]]:
+    """JupyterLab over ``books``, with settings of its own under ``home``: (address, token)."""
+    (home / "notebooks").mkdir()
+    for name, book in books.items():
+        nbformat.write(book, home / "notebooks" / name)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(8)
+    folders = {f"JUPYTER_{n}_DIR": str(home / n.lower()) for n in ("CONFIG", "DATA", "RUNTIME")} | {
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+    }
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
+        f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={home / 'notebooks'}", "--KernelManager.transport_encryption=auto",
+    ]  # fmt: skip
+    (home / "config" / "labconfig").mkdir(parents=True)
+    (home / "config" / "labconfig" / "page_config.json").write_text(
+        '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}'
+    )
+    with (home / "log").open("w") as log:
+        server = subprocess.Popen(command, env=os.environ | folders, stdout=log, stderr=log, start_new_session=True)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_for(f"{address}/api?token={token}", server, home / "log")
+        yield address, token
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+    """Return once ``url`` answers; raise with the log when the server has ended or a minute has passed."""
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(url, timeout=2).read()
+            return
+        except OSError:
+            if server.poll() is not None:
+                break
+            time.sleep(0.5)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()}")
