@@ -6,7 +6,7 @@ import torch
 
 from diffusion_lib.checkpoints import load_pretrained, load_snapshots, shipped_history
 from diffusion_lib.diffusion import q_sample
-from diffusion_lib.guidance import clipped, conditioned
+from diffusion_lib.guidance import clipped, guided
 from diffusion_lib.samplers import generate, sample_ddim
 from diffusion_lib.viz import Picture, image_grid, learning_curve, sample_grid
 
@@ -20,20 +20,19 @@ def samples() -> Picture:
 
 
 def both_ways() -> Picture:
-    """Top: the forward process. Bottom: the way back from the same noise level."""
+    """Top: the forward process. Bottom: a new digit grown from the noise that the top row ends in."""
     trained, levels = load_pretrained(), [0, 100, 200, 300, 450, 600, 800, 999]
-    label = torch.arange(10).repeat(1)
-    start = generate(trained.model, trained.schedule, label, scale=trained.profile.sample_scale, seed=4)[3:4]
+    schedule, label, scale = trained.schedule, torch.tensor([3]), trained.profile.sample_scale
+    start = generate(trained.model, schedule, label, scale=scale, seed=1)
     noise = torch.randn(start.shape, generator=torch.Generator().manual_seed(0))
-    forward = [q_sample(trained.schedule, start, torch.tensor([t]), noise) for t in levels]
-    back = list(
-        sample_ddim(clipped(conditioned(trained.model, label[3:4]), trained.schedule), trained.schedule, noise, 50)
-    )
-    nearest = [min(back, key=lambda step, t=t: abs(step.t - t)).x for t in levels[1:]]  # type: ignore[misc]
-    alt = "Top row: a 3 dissolves into noise as t grows. Bottom row, read from right to left: noise becomes a 3."
-    rows = torch.cat([*forward, back[-1].x, *nearest])
+    forward = [q_sample(schedule, start, torch.tensor([t]), noise) for t in levels]
+
+    eps_model, generator = clipped(guided(trained.model, label, scale), schedule), torch.Generator().manual_seed(0)
+    back = list(sample_ddim(eps_model, schedule, forward[-1], 50, eta=1.0, generator=generator))
+    nearest = [min(back, key=lambda step: abs(step.t - level)).x for level in levels[1:-1]]
+    alt = "Top row: a 3 dissolves into noise as t grows. Bottom row, read from right to left: noise becomes a new 3."
     return image_grid(
-        rows,
+        torch.cat([*forward, back[-1].x, *nearest, forward[-1]]),
         alt,
         columns=len(levels),
         titles=[f"t = {t}" for t in levels],
