@@ -122,36 +122,44 @@ class Trainer:
         self.epoch += 1
         torch.manual_seed(self.config.seed * 100_003 + self.epoch)
         order = torch.randperm(len(self.train_digits), device=self.device)
+        batches = order[: self.steps_per_epoch * self.config.batch_size].split(self.config.batch_size)
         start, losses = time.perf_counter(), []
-        total_steps = self.steps_per_epoch * self.config.epochs
         self.model.train()
-        for i in range(self.steps_per_epoch):
-            step = (self.epoch - 1) * self.steps_per_epoch + i
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.config, step, total_steps)
-            losses.append(self.step(order[i * self.config.batch_size : (i + 1) * self.config.batch_size]))
+        for i, index in enumerate(batches, start=1):
+            self.set_learning_rate((self.epoch - 1) * self.steps_per_epoch + i - 1)
+            losses.append(self.step(index))
             bar.update()
-            if (i + 1) % LOG_EVERY == 0 or i + 1 == self.steps_per_epoch:
-                recent = torch.stack(losses[-LOG_EVERY:]).mean().item()
-                if not math.isfinite(recent):
-                    raise FloatingPointError(
-                        f"the loss became {recent} in epoch {self.epoch}, step {step + 1}. Lower the learning "
-                        f"rate (now {self.config.learning_rate:g}) and start again."
-                    )
-                speed = (i + 1) * self.config.batch_size / (time.perf_counter() - start)
-                bar.set_postfix_str(f"epoch {self.epoch}, loss {recent:.4f}, {speed:,.0f} images/s")
-                history.add("steps", {"epoch": self.epoch, "step": step + 1, "loss": recent})
-        seconds = time.perf_counter() - start
-        history.add(
-            "epochs",
-            {
-                "epoch": self.epoch,
-                "train_loss": torch.stack(losses).mean().item(),
-                "held_out_loss": held_out_loss(self.ema, self.schedule, self.test_digits),
-                "seconds": seconds,
-                "images_per_second": self.steps_per_epoch * self.config.batch_size / seconds,
-            },
-        )
+            if i % LOG_EVERY == 0 or i == self.steps_per_epoch:
+                self.report(losses[-LOG_EVERY:], i, time.perf_counter() - start, history, bar)
+        self.close_epoch(losses, time.perf_counter() - start, history)
+
+    def set_learning_rate(self, step: int) -> None:
+        """The rate of this step, 0 ... total - 1, in the optimiser."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, step, self.steps_per_epoch * self.config.epochs)
+
+    def report(self, losses: list[Tensor], done: int, seconds: float, history: History, bar: tqdm) -> None:
+        """Write the mean of the last losses into bar and history; stop a run that has diverged."""
+        loss, step = torch.stack(losses).mean().item(), (self.epoch - 1) * self.steps_per_epoch + done
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss became {loss} in epoch {self.epoch}, step {step}. Lower the learning rate "
+                f"(now {self.config.learning_rate:g}) and start again."
+            )
+        speed = done * self.config.batch_size / seconds
+        bar.set_postfix_str(f"epoch {self.epoch}, loss {loss:.4f}, {speed:,.0f} images/s")
+        history.add("steps", {"epoch": self.epoch, "step": step, "loss": loss})
+
+    def close_epoch(self, losses: list[Tensor], seconds: float, history: History) -> None:
+        """Write what the epoch came to."""
+        record = {
+            "epoch": self.epoch,
+            "train_loss": torch.stack(losses).mean().item(),
+            "held_out_loss": held_out_loss(self.ema, self.schedule, self.test_digits),
+            "seconds": seconds,
+            "images_per_second": self.steps_per_epoch * self.config.batch_size / seconds,
+        }
+        history.add("epochs", record)
 
     def save(self, path: Path) -> None:
         """Everything that the next epoch depends on."""
@@ -163,13 +171,12 @@ class Trainer:
         save_tensors(path, tensors, info | {"data": self.train_digits.source})
 
     def load(self, path: Path) -> None:
-        """Restore what :meth:`save` wrote; profile and data must be the same."""
+        """Restore what :meth:`save` wrote; network, schedule, training and data must be the same."""
         tensors, info = load_tensors(path)
-        theirs, ours = info.get("profile"), json.loads(json.dumps(self.profile.to_dict()))
-        if theirs != ours or info.get("data") != self.train_digits.source:
+        difference = self.difference(info)
+        if difference:
             raise CheckpointError(
-                f"{path} belongs to another run: "
-                f"{_difference(theirs, ours, info.get('data'), self.train_digits.source)}. "
+                f"{path} belongs to another run: {difference}. "
                 "Choose another folder, or delete this one to start afresh."
             )
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
@@ -178,31 +185,39 @@ class Trainer:
             parts[part][key] = tensor
         load_into(self.model, parts["model"], path)
         load_into(self.ema, parts["ema"], path)
+        self.load_optimizer(parts["optimizer"])
         self.average.n_averaged.fill_(info["num_averaged"])
-        states: dict[int, dict[str, Tensor]] = {}
-        weights = list(self.model.parameters())
-        for key, tensor in parts["optimizer"].items():
-            i, _, k = key.partition(".")
-            # The fused optimiser walks raw memory: its state must be laid out as the weight is.
-            same_layout = k != "step"
-            states.setdefault(int(i), {})[k] = (
-                torch.empty_like(weights[int(i)]).copy_(tensor) if same_layout else tensor
-            )
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
         self.epoch = info["epoch"]
 
+    def load_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        """Restore the optimiser from tensors named "INDEX.NAME".
 
-def _difference(theirs: dict | None, ours: dict, their_data: str | None, our_data: str) -> str:
-    if not theirs:
-        return "it holds no training state"
-    flat = [
-        f"{section}.{key} was {value!r} and is now {ours[section].get(key)!r}"
-        for section in ("unet", "schedule", "train")
-        for key, value in theirs[section].items()
-        if ours[section].get(key) != value
-    ]
-    return "; ".join(flat) or f"its data was {their_data} and is now {our_data}"
+        The fused optimiser walks raw memory, so its state must be laid out as the weight is.
+        """
+        weights = list(self.model.parameters())
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            i, _, name = key.partition(".")
+            weight = weights[int(i)]
+            laid_out = torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape else tensor
+            states.setdefault(int(i), {})[name] = laid_out
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
+
+    def difference(self, info: dict[str, Any]) -> str:
+        """How the run of a checkpoint differs from this one, in words; empty where it does not."""
+        if "num_averaged" not in info:
+            return "it holds no training state"
+        ours = json.loads(json.dumps(self.profile.to_dict()))  # tuples become lists, as in the file
+        found = [
+            f"{section}.{key} was {value!r} and is now {ours[section].get(key)!r}"
+            for section in ("unet", "schedule", "train")
+            for key, value in info["profile"][section].items()
+            if ours[section].get(key) != value
+        ]
+        if info["data"] != self.train_digits.source:
+            found.append(f"its data was {info['data']} and is now {self.train_digits.source}")
+        return "; ".join(found)
 
 
 @dataclass(frozen=True, eq=False)
