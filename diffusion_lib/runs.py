@@ -50,6 +50,7 @@ class Recorder:
     profile: Profile
     tensorboard: bool = False
     _writer: Any = field(default=None, init=False)
+    _commit: str | None = field(default_factory=commit, init=False)  # of the code that runs, not of a later checkout
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +76,7 @@ class Recorder:
         """``card.json``: what was trained, on what, with what, how long, how well."""
         card = {
             "command": " ".join(["python -m diffusion_lib", *sys.argv[1:]]),
-            "commit": commit(),
+            "commit": self._commit,
             "data": trainer.train_digits.source,
             "images": len(trainer.train_digits),
             "device": device_name(trainer.device),
