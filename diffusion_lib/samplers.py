@@ -54,7 +54,7 @@ def sample_ddim(
     eta: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Iterator[SampleStep]:
-    """Sampling in ``num_steps`` jumps (Song et al. 2021). With ``eta`` = 0 nothing is drawn after x_T."""
+    """Sampling in ``num_steps`` jumps (Song et al. 2021). With ``eta`` = 0 nothing random enters after x_T."""
     times = ddim_timesteps(len(schedule), num_steps)
     x = x_T
     for i, i_prev in zip(times, [*times[1:], -1], strict=True):

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -197,16 +198,10 @@ def sample_grid(images: Tensor, labels: Tensor, title: str = "") -> Picture:
     columns = min(int((labels == c).sum()) for c in classes)
     rows = [images[labels == c][:columns] for c in classes]
     alt = f"{title or 'Digits'}: one row for each label, {classes[0]} at the top to {classes[-1]}, {columns} in a row."
-    picture = image_grid(_cat(rows), alt, columns=columns, row_titles=[str(c) for c in classes], size=0.55)
+    picture = image_grid(torch.cat(rows), alt, columns=columns, row_titles=[str(c) for c in classes], size=0.55)
     if title:
         picture.suptitle(title, fontsize=10)
     return picture
-
-
-def _cat(rows: Sequence[Tensor]) -> Tensor:
-    import torch
-
-    return torch.cat(list(rows))
 
 
 def to_gray(images: Tensor) -> np.ndarray:
