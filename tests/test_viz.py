@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import images
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from diffusion_lib import player, viz
@@ -65,10 +66,12 @@ def test_mosaic_and_beside_place_what_they_are_given():
     assert joined[4, 0].tolist() == [4, 4, 255, 255, 4, 4]
 
 
-def test_show_source_is_the_librarys_own():
-    text = viz.show_source(q_sample)._repr_markdown_()
-    assert "def q_sample(" in text
-    assert "signal * x_start + sigma * noise" in text
+def test_show_source_is_the_librarys_own_in_a_monospaced_block():
+    source = viz.show_source(q_sample)
+    assert "signal * x_start + sigma * noise" in repr(source)
+    html = source._repr_html_()
+    assert "font-family:monospace" in html
+    assert "q_sample" in html
 
 
 def film(count=7):
@@ -111,3 +114,42 @@ def test_the_slider_has_a_face_that_needs_no_kernel():
     assert "\\u003c" in html  # texts cannot close the script
     assert (player.keep_even(1000)[0], player.keep_even(1000)[-1], len(player.keep_even(1000))) == (0, 999, 41)
     assert player.keep_even(3) == [0, 1, 2]
+
+
+def seen_by(kind, colours):
+    """sRGB colours in [0, 1], (N, 3), as seen with a colour deficiency (Machado et al. 2009, severity 1) or in grey."""
+    matrices = {
+        "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+        "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+        "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+        "grey": [[0.2126, 0.7152, 0.0722]] * 3,
+    }
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    mixed = (linear @ np.array(matrices[kind]).T).clip(0, 1)
+    return np.where(mixed <= 0.0031308, mixed * 12.92, 1.055 * mixed ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("kind", ["protanopia", "deuteranopia", "tritanopia"])
+def test_the_palette_survives_colour_blindness(kind):
+    seen = seen_by(kind, np.array([to_rgb(colour) for colour in viz.PALETTE]))
+    apart = np.abs(seen[:, None] - seen[None]).max(axis=-1) + np.eye(len(seen))
+    assert apart.min() > 0.1
+    red_and_green = seen_by(kind, np.array([to_rgb("#D62728"), to_rgb("#2CA02C")]))  # what the test would refuse
+    assert kind != "deuteranopia" or np.abs(red_and_green[0] - red_and_green[1]).max() < 0.2
+
+
+def test_curves_differ_in_grey_print():
+    names = [f"curve {i}" for i in range(7)]
+    picture = viz.lines([1, 2], {n: [i, i] for i, n in enumerate(names)}, "Seven.", xlabel="x", ylabel="y", points=True)
+    curves = picture.axes[0].get_lines()
+    assert len({str(curve._unscaled_dash_pattern) for curve in curves}) == 7
+    picture = viz.learning_curve([{"epoch": n, "train_loss": 1 / n, "held_out_loss": 1 / n} for n in (1, 2)])
+    assert len({(curve.get_marker(), curve.get_linestyle()) for curve in picture.axes[0].get_lines()}) == 2
+
+
+def test_the_two_signs_of_a_map_differ_in_grey_print():
+    values = torch.tensor([-1.0, -0.75, 0.0, 0.75, 1.0]).view(5, 1, 1)
+    grey = seen_by("grey", viz.to_colour(values).reshape(5, 3) / 255)[:, 0]
+    assert grey[2] > 0.95
+    assert abs(grey[0] - grey[4]) > 0.05
+    assert abs(grey[1] - grey[3]) > 0.05
