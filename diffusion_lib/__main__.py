@@ -1,4 +1,4 @@
-"""Commands: python -m diffusion_lib train | sample | evaluate | figures."""
+"""Commands: python -m diffusion_lib train | sample | evaluate | figures | homework."""
 
 import json
 import sys
@@ -8,6 +8,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from diffusion_lib.homework.commands import app as homework_app
+
 app = typer.Typer(
     help="Train, sample and judge a label-conditional diffusion model of handwritten digits.",
     no_args_is_help=True,
@@ -15,6 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(homework_app, name="homework")
 
 Weights = Annotated[str, typer.Option(help="Name of shipped weights, or a .safetensors file of your own.")]
 Steps = Annotated[int, typer.Option(min=1, help="DDIM steps for each image.")]

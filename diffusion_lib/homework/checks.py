@@ -1,0 +1,224 @@
+"""Compare what a function answered with what it should have answered, and name the mistake.
+
+``check("q_sample")`` is what a student calls. Expected answers and the fingerprints of known mistakes come as a
+``Record``: made from the library and the catalogue where the teacher works, read from a file in a student's copy.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffusion_lib.homework.exercises import EXERCISES, Exercise, find, get
+from diffusion_lib.homework.probes import observe
+from diffusion_lib.homework.probing import Observation
+from diffusion_lib.homework.records import RECORD_FILE, Entry, Record, read_record
+
+TOLERANCE = 3e-5  # of a case's largest value, or of 1: room for float32 inside
+TOLERANCE_FLOAT32 = 2e-3  # where all inputs are float32: 1 − ᾱ cancels, and honest ways to write it differ
+LAYERS = {"S": "exact values", "G": "closed form", "T": "trace"}
+
+
+class NotYet(AssertionError):
+    """An exercise is not right yet. A notebook shows one line of it, not a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"Stopped: {self}. Edit, save, and run this cell again."]
+
+
+@dataclass
+class Verdict:
+    """What a check found. Shown as text in a notebook; true when all is right."""
+
+    exercise: str
+    passed: bool
+    layers: dict[str, bool] = field(default_factory=dict)  # "S", "G", "T": did every case of the layer pass?
+    mistakes: list[dict[str, str]] = field(default_factory=list)  # name, hint, reread
+    evidence: list[str] = field(default_factory=list)
+    problem: str = ""  # why nothing could be checked
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())
+
+    def show(self) -> None:
+        """Print the verdict; raise NotYet unless all is right, so that "run all" stops here."""
+        print(self)
+        if not self.passed:
+            raise NotYet(f"{self.exercise} is not right yet")
+
+    def lines(self) -> list[str]:
+        """The verdict as a student reads it; the first line begins with the exercise's name."""
+        if self.problem:
+            return [f"{self.exercise}: not checked. {self.problem}"]
+        done = ", ".join(f"{LAYERS[layer]} {'✓' if ok else '✗'}" for layer, ok in self.layers.items())
+        if self.passed:
+            return [f"{self.exercise}: right. {done}"]
+        lines = [f"{self.exercise}: not yet right. {done}"]
+        for mistake in self.mistakes:
+            lines += [f"  It looks like this: {mistake['name']}.", f"  {mistake['hint']}"]
+        for reread in dict.fromkeys(m["reread"] for m in self.mistakes):
+            lines.append(f"  Reread: {reread}.")
+        if not self.mistakes:
+            lines.append("  This matches no mistake that we know. What was seen:")
+        return lines + [f"  · {line}" for line in self.evidence]
+
+
+def close(case: str, got: Tensor, wanted: Tensor) -> Tensor:
+    """Entry by entry: equal within the case's tolerance, or both not a number."""
+    finite = wanted.nan_to_num(0, 0, 0)
+    tolerance = TOLERANCE_FLOAT32 if "float32" in case else TOLERANCE
+    near = (got - wanted).abs() <= tolerance * max(1.0, finite.abs().max().item() if finite.numel() else 1.0)
+    return near | (got == wanted) | (got.isnan() & wanted.isnan())
+
+
+def judge(exercise: Exercise, seen: Observation, record: Record) -> Verdict:
+    """The verdict on an observation."""
+    if seen.unwritten and not seen.values:
+        return Verdict(exercise.name, False, problem=f"It is not written yet. {seen.unwritten}".strip())
+    entry = record[exercise.name]
+    got = entry.flatten(seen)
+    passes = [_same(entry, got, accepted) for accepted in entry.accepted]
+    best = max(range(len(passes)), key=lambda i: sum(passes[i]))
+    layers = {
+        layer: all(ok for name, ok in zip(entry.cases, passes[best], strict=True) if name.startswith(layer))
+        for layer in LAYERS
+        if any(name.startswith(layer) for name in entry.cases)
+    }
+    verdict = Verdict(exercise.name, all(layers.values()), layers)
+    if not verdict.passed:
+        verdict.mistakes = _named(entry, got)
+        failed = [name for name, ok in zip(entry.cases, passes[best], strict=True) if not ok]
+        verdict.evidence = _evidence(entry, seen, failed, entry.accepted[best])
+    return verdict
+
+
+def _same(entry: Entry, got: Tensor, known: Tensor) -> list[bool]:
+    """Case by case: do two vectors agree?"""
+    parts = zip(entry.cases, entry.slices, strict=True)
+    return [bool(close(case, got[part], known[part]).all()) for case, part in parts]
+
+
+def _named(entry: Entry, got: Tensor) -> list[dict[str, str]]:
+    """The one mistake, or the two, that leave exactly these traces."""
+    random = entry.draws(got)
+    for known, names in ((entry.singles, [(i,) for i in range(len(entry.mistakes))]), (entry.pairs, entry.pair_names)):
+        for fingerprint, members in zip(known, names, strict=True):
+            if entry.draws(fingerprint) != random:
+                continue
+            alike = zip(_same(entry, got, fingerprint), entry.steady(fingerprint), strict=True)
+            if all(same for same, steady in alike if steady):
+                return [entry.mistakes[i] for i in members]
+    return []
+
+
+def _evidence(entry: Entry, seen: Observation, failed: list[str], accepted: Tensor) -> list[str]:
+    lines: list[str] = []
+    told = set()
+    for name in failed:
+        if (error := seen.errors.get(name)) in told and error:
+            continue
+        told.add(error)
+        wanted = accepted[entry.part(name)].view(entry.shapes[entry.cases.index(name)])
+        if name in seen.errors:
+            lines.append(f"{name[2:]}: {seen.errors[name].splitlines()[0][:200]}")
+        elif name not in seen.values:
+            lines.append(f"{name[2:]}: no answer")
+        elif seen.values[name].shape != wanted.shape:
+            lines.append(f"{name[2:]}: expected shape {tuple(wanted.shape)}, received {tuple(seen.values[name].shape)}")
+        elif wanted.ndim == 4 and len(wanted) == 5:
+            lines.append(f"{name[2:]}: {_by_level(name, seen.values[name], wanted)}")
+        else:
+            lines.append(f"{name[2:]}: expected {_short(wanted)}, received {_short(seen.values[name])}")
+        if len(lines) == 3:
+            lines.append(f"and {len(failed) - 3} more") if len(failed) > 3 else None
+            break
+    return lines
+
+
+def _by_level(case: str, got: Tensor, wanted: Tensor) -> str:
+    """Where in the batch two answers differ, and how much they spread there."""
+    names = ("t = 0", "t = 1", "t = T/4", "t = T/2", "t = T − 1")
+    wrong = [i for i in range(5) if not bool(close(case, got[i], wanted[i]).all())]
+    shown = wrong[len(wrong) // 2] if wrong else 0
+    expected, received = wanted[shown].std().item(), got[shown].std().item()
+    return (
+        f"differs at {', '.join(names[i] for i in wrong)}; at {names[shown]} the spread should be {expected:.4g} "
+        f"and is {received:.4g}, the largest difference is {(got[shown] - wanted[shown]).abs().max():.2g}"
+    )
+
+
+def _short(values: Tensor) -> str:
+    shown = [f"{v:.4g}" for v in values.flatten()[:6].tolist()]
+    return ", ".join(shown) + (" …" if values.numel() > 6 else "")
+
+
+@cache
+def default_record() -> Record:
+    """The recorded values of a student's copy; where the catalogue is at hand, made from it."""
+    if RECORD_FILE.exists():
+        return read_record(RECORD_FILE)
+    from diffusion_lib.homework.recording import make_record
+
+    return make_record()
+
+
+def load_source(path: Path, name: str = "_checked_module") -> ModuleType:
+    """The module in ``path``, read afresh: what was edited a second ago counts, and nothing stays behind."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
+        del sys.modules[name]
+    return module
+
+
+def current(exercise: Exercise) -> Callable[..., Any]:
+    """The exercise's function as it stands in its file now."""
+    origin = importlib.util.find_spec(exercise.module)
+    if origin is None or origin.origin is None:
+        raise ImportError(f"{exercise.path} is missing.")
+    return find(load_source(Path(origin.origin)), exercise.attribute)
+
+
+def check(name: str, function: Callable[..., Any] | None = None) -> Verdict:
+    """Check the exercise ``name`` as it is written in its file, or ``function`` in its place."""
+    exercise = get(name)
+    try:
+        chosen = function or current(exercise)
+    except SyntaxError as error:
+        return Verdict(name, False, problem=f"{exercise.path}, line {error.lineno}: {error.msg}.")
+    except Exception as error:
+        return Verdict(name, False, problem=f"{exercise.path} cannot be read: {type(error).__name__}: {error}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # the tensors are tiny
+    try:
+        verdict = judge(exercise, observe(name, chosen), default_record())
+    finally:
+        torch.set_num_threads(before)
+    if name == "ddpm_loss" and function is None and not verdict.passed:
+        first = check("q_sample")
+        if not first.passed:
+            verdict.evidence.append("ddpm_loss uses q_sample, which is not right yet: check that first")
+    return verdict
+
+
+def check_all(names: list[str]) -> list[Verdict]:
+    """``check`` for each name, in the order of the course."""
+    order = [exercise.name for exercise in EXERCISES]
+    return [check(name) for name in sorted(names, key=order.index)]

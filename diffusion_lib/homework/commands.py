@@ -1,0 +1,53 @@
+"""Commands: python -m diffusion_lib homework check | pack, and for the teacher build | grade | selftest."""
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The homework.", no_args_is_help=True)
+
+
+@app.command()
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Exercises to check; by default all of the assignment.")
+    ] = None,
+) -> None:
+    """Check exercises as they stand in their files; exit 0 when all are right, 1 otherwise."""
+    from diffusion_lib.homework.checks import check_all
+    from diffusion_lib.homework.exercises import BY_NAME, assignment_path, load_assignment
+
+    unknown = set(names or []) - set(BY_NAME)
+    if unknown:
+        typer.echo(f"Error: no exercise {', '.join(sorted(unknown))}; choose from {', '.join(BY_NAME)}.", err=True)
+        raise typer.Exit(2)
+    try:
+        verdicts = check_all(list(names or load_assignment(assignment_path()).exercises))
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    for verdict in verdicts:
+        typer.echo(repr(verdict))
+    raise typer.Exit(0 if all(verdicts) else 1)
+
+
+@app.command()
+def pack(out: Annotated[Path, typer.Option(help="The .zip to write.")] = Path("homework.zip")) -> None:
+    """Make the .zip to hand in: your code, your notebooks, your write-up."""
+    from diffusion_lib.homework.exercises import assignment_path, load_assignment, tree
+    from diffusion_lib.homework.packing import pack_hand_in
+
+    try:
+        names = pack_hand_in(tree(), out, load_assignment(assignment_path()))
+    except (ValueError, OSError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"{out} ({out.stat().st_size / 2**20:.1f} MiB) holds:\n  " + "\n  ".join(names))
+
+
+if importlib.util.find_spec("diffusion_lib.homework.teaching"):  # not in a student's copy
+    from diffusion_lib.homework.teaching import enter
+
+    enter(app)

@@ -1,0 +1,154 @@
+"""The exercises: which functions of the library a student writes, and where the course teaches them.
+
+The library is the answer key. What each exercise is worth stands in ``homework/assignment.toml``.
+"""
+
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One function to write."""
+
+    number: str
+    name: str  # what ``check`` takes
+    target: str  # "module:function" or "module:Class.method"
+    notebook: str
+    reread: str  # the section that teaches it
+    task: str  # what the stub says
+
+    @property
+    def module(self) -> str:
+        """Module name: "diffusion_lib.diffusion"."""
+        return self.target.partition(":")[0]
+
+    @property
+    def path(self) -> str:
+        """The module's file, as a path inside a hand-in: "diffusion_lib/diffusion.py"."""
+        return self.module.replace(".", "/") + ".py"
+
+    @property
+    def attribute(self) -> str:
+        """Name inside the module: "q_sample" or "ResBlock.forward"."""
+        return self.target.partition(":")[2]
+
+
+EXERCISES = (
+    Exercise(
+        "1.1", "q_sample", "diffusion_lib.diffusion:q_sample", "01_forward_process", "01, 1.3 All steps at once",
+        "return x_t, the clean images noised to level t in one step (DDPM eq. 4)",
+    ),
+    Exercise(
+        "2.1", "ddpm_loss", "diffusion_lib.diffusion:ddpm_loss", "03_training_loss", "03, 3.2 Algorithm 1",
+        "draw t and noise where they are None, noise the images, and return the loss of Algorithm 1 as a scalar",
+    ),
+    Exercise(
+        "3.1", "p_sample", "diffusion_lib.diffusion:p_sample", "04_reverse_sampling", "04, 4.2 One step back",
+        "return x_{t-1}: line 4 of Algorithm 2, for a whole batch of levels t",
+    ),
+    Exercise(
+        "P.1", "timestep_embedding", "diffusion_lib.embeddings:timestep_embedding", "02_embeddings_and_unet",
+        "02, 2.2 A timestep as a vector of waves",
+        "return the sines, then the cosines, of t at dim / 2 frequencies",
+    ),
+    Exercise(
+        "P.2", "res_block", "diffusion_lib.unet:ResBlock.forward", "02_embeddings_and_unet",
+        "02, 2.3 Time enters as one bias per channel",
+        "two convolutions with the time bias between them, and the shortcut",
+    ),
+    Exercise(
+        "P.3", "attention", "diffusion_lib.unet:Attention.forward", "02_embeddings_and_unet",
+        "02, 2.4 The label enters by cross-attention",
+        "softmax(Q K^T / sqrt(d)) V for each head, then the output layer",
+    ),
+    Exercise(
+        "P.4", "ddim_step", "diffusion_lib.diffusion:ddim_step", "04_reverse_sampling", "04, 4.4 Fewer steps: DDIM",
+        "jump from level t to level t_prev (DDIM eq. 12 and 16); t_prev = -1 is the clean image",
+    ),
+    Exercise(
+        "P.5", "guided", "diffusion_lib.guidance:guided", "04_reverse_sampling",
+        "the docstring of guided, and Ho and Salimans 2022, eq. 6",
+        "return a function (x, t) -> eps_u + scale * (eps_c - eps_u)",
+    ),
+)  # fmt: skip
+BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+REREAD = {exercise.name: exercise.reread for exercise in EXERCISES}
+
+
+def get(name: str) -> Exercise:
+    """The exercise called ``name``."""
+    if name not in BY_NAME:
+        raise ValueError(f"there is no exercise {name!r}; choose one of {', '.join(BY_NAME)}.")
+    return BY_NAME[name]
+
+
+def find(module: Any, attribute: str) -> Any:
+    """``module.attribute``, where the attribute may have dots."""
+    found = module
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What ``assignment.toml`` says: titles, deadline, points."""
+
+    title: str
+    deadline: str
+    exercises: Mapping[str, float]  # name -> points, of the exercises that are taken out of the library
+    written: Mapping[str, tuple[str, float, str]]  # id -> (question, points, notebook)
+    layers: Mapping[str, float]  # "S", "G", "T" -> share of an exercise's points
+    named_mistake: float  # share of the points for code whose only fault is one mistake of the catalogue
+    source: str  # the file's text
+
+    @property
+    def points(self) -> float:
+        """The points of everything together."""
+        return sum(self.exercises.values()) + sum(points for _, points, _ in self.written.values())
+
+
+def load_assignment(path: Path) -> Assignment:
+    """Read and check ``assignment.toml``; raises ValueError that says what to repair."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+        exercises = {name: float(entry["points"]) for name, entry in table["exercises"].items()}
+        written = {
+            key: (entry["question"], float(entry["points"]), entry["notebook"])
+            for key, entry in table.get("written", {}).items()
+        }
+        layers = {layer: float(table["credit"]["layers"][layer]) for layer in ("S", "G", "T")}
+        named = float(table["credit"]["named_mistake"])
+        title, deadline = str(table["title"]), str(table["deadline"])
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid TOML: {error}.") from error
+    except KeyError as error:
+        raise ValueError(f"{path} lacks the entry {error}.") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} has a value of the wrong kind: {error}.") from error
+    unknown = set(exercises) - set(BY_NAME)
+    if unknown:
+        raise ValueError(f"{path} names unknown exercises {sorted(unknown)}; choose from {', '.join(BY_NAME)}.")
+    worth = [*exercises.values(), *(points for _, points, _ in written.values()), *layers.values()]
+    if min(worth) < 0 or not 0 <= named <= 1 or abs(sum(layers.values()) - 1) > 1e-9:
+        raise ValueError(f"{path}: points must not be negative, named_mistake lies in 0 ... 1, layers add up to 1.")
+    return Assignment(title, deadline, exercises, written, layers, named, text)
+
+
+def tree() -> Path:
+    """The folder that holds ``diffusion_lib``: the repository, or a student's copy."""
+    return Path(sys.modules["diffusion_lib"].__file__ or "").resolve().parent.parent
+
+
+def assignment_path() -> Path:
+    """``assignment.toml`` of the repository (homework/) or of a student's copy (at the top)."""
+    top = tree() / "assignment.toml"
+    return top if top.exists() else tree() / "homework" / "assignment.toml"

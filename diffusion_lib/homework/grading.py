@@ -1,0 +1,191 @@
+"""Grade a folder of hand-ins: each exercise in a sandbox, judged here, where the code has never run.
+
+Every finished hand-in is written down at once, so a run that was killed continues where it stopped.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from diffusion_lib.homework.checks import LAYERS, Verdict, judge
+from diffusion_lib.homework.exercises import Assignment, get
+from diffusion_lib.homework.hand_ins import HandIn, discover, read
+from diffusion_lib.homework.handout import definition
+from diffusion_lib.homework.recording import make_record
+from diffusion_lib.homework.records import Record
+from diffusion_lib.homework.sandbox import Sandbox
+
+KEY = 7  # the grader's own questions: other numbers than the students' copies hold
+
+
+@dataclass
+class Result:
+    """One hand-in, graded."""
+
+    hand_in: str
+    student: str
+    late: bool
+    status: str  # "graded", "superseded" or "unreadable"
+    notes: list[str] = field(default_factory=list)
+    papers: list[str] = field(default_factory=list)
+    exercises: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> points, worth, lines, mistakes, layers
+    fingerprint: str = ""  # of the code with names taken out, for the integrity note
+    digest: str = ""  # of the hand-in and the assignment: the same digest need not be graded again
+
+    @property
+    def points(self) -> float:
+        """Points of the code; written parts come from the marking sheet."""
+        return sum(entry["points"] for entry in self.exercises.values())
+
+
+def credit(verdict: Verdict, worth: float, assignment: Assignment) -> float:
+    """Points for a verdict: all, or part for one named mistake, or part for each layer that passes."""
+    if verdict.passed:
+        return worth
+    if len(verdict.mistakes) == 1:
+        return worth * assignment.named_mistake
+    if not verdict.layers.get("S") and not verdict.layers.get("G"):
+        return 0.0  # a trace alone says nothing: returning the input would pass it
+    present = {layer: assignment.layers[layer] for layer in verdict.layers}
+    passed = sum(share for layer, share in present.items() if verdict.layers[layer])
+    return worth * passed / sum(present.values())
+
+
+def grade_one(hand_in: HandIn, assignment: Assignment, record: Record, sandbox: Sandbox) -> Result:
+    """Read, run and judge one hand-in."""
+    result = Result(hand_in.name, hand_in.student, hand_in.late, "graded")
+    if hand_in.superseded_by:
+        result.status, result.notes = "superseded", [f"Handed in again: {hand_in.superseded_by} counts."]
+        return result
+    read(hand_in, sorted({get(name).path for name in assignment.exercises}))
+    result.notes, result.papers = hand_in.notes, hand_in.papers
+    if hand_in.problem:
+        result.status = "unreadable"
+        result.notes.append(hand_in.problem)
+    for name, worth in assignment.exercises.items():
+        verdict = _verdict(hand_in, name, record, sandbox)
+        result.exercises[name] = {
+            "points": round(credit(verdict, worth, assignment), 3), "worth": worth, "passed": verdict.passed,
+            "lines": verdict.lines(), "mistakes": [m["name"] for m in verdict.mistakes],
+            "layers": {LAYERS[layer]: ok for layer, ok in verdict.layers.items()},
+        }  # fmt: skip
+    result.fingerprint = fingerprint(hand_in.sources, assignment)
+    return result
+
+
+def _verdict(hand_in: HandIn, name: str, record: Record, sandbox: Sandbox) -> Verdict:
+    exercise = get(name)
+    source = hand_in.sources.get(exercise.path)
+    if hand_in.problem or source is None:
+        return Verdict(name, False, problem=hand_in.problem or hand_in.problems[exercise.path])
+    try:
+        if definition(ast.parse(source), exercise.attribute) is None:
+            return Verdict(name, False, problem=f"{exercise.path} has no function {exercise.attribute}.")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        return Verdict(name, False, problem=f"{exercise.path}{where} is not valid Python: {error}.")
+    ran = sandbox.run(name, source)
+    if ran.seen is None:
+        return Verdict(name, False, problem=ran.problem)
+    return judge(exercise, ran.seen, record)
+
+
+def fingerprint(sources: dict[str, str], assignment: Assignment) -> str:
+    """A hash of the graded functions' syntax trees with docstrings and all names taken out; empty if incomplete."""
+    trees = []
+    for name in assignment.exercises:
+        try:
+            function = definition(ast.parse(sources.get(get(name).path, "")), get(name).attribute)
+        except (SyntaxError, ValueError, RecursionError):
+            return ""
+        if function is None or any(isinstance(n, ast.Raise) for n in function.body):
+            return ""
+        names: dict[str, str] = {}
+        for node in ast.walk(function):
+            if isinstance(node, ast.Name):
+                node.id = names.setdefault(node.id, f"n{len(names)}")
+            elif isinstance(node, ast.arg):
+                node.arg, node.annotation = names.setdefault(node.arg, f"n{len(names)}"), None
+        first = function.body[0]
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            function.body = function.body[1:] or [ast.Pass()]
+        trees.append("".join(ast.dump(node) for node in function.body))
+    return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:16]
+
+
+def digest(hand_in: HandIn, assignment: Assignment) -> str:
+    """What a stored result belongs to: the hand-in's names, sizes and times, and the assignment."""
+    hasher = hashlib.sha256(f"{assignment.source}{hand_in.superseded_by}{KEY}".encode())
+    paths: Iterable[Path] = [hand_in.path]
+    if hand_in.path.is_dir() and not hand_in.path.is_symlink():
+        paths = sorted(p for p in hand_in.path.rglob("*.py") if not p.is_symlink())
+    for path in paths:
+        status = path.lstat()
+        hasher.update(repr((path.name, status.st_size, status.st_mtime_ns)).encode())
+    return hasher.hexdigest()
+
+
+def grade(
+    folder: Path, out: Path, assignment: Assignment, *, jobs: int = 1, unsafe: bool = False
+) -> Iterator[tuple[Result, bool]]:
+    """Grade every hand-in in ``folder``; yields (result, was it known already), in the order of their ends."""
+    hand_ins = discover(folder)
+    (out / "students").mkdir(parents=True, exist_ok=True)
+    waiting = []
+    for hand_in in hand_ins:
+        stored = load_result(out, hand_in.key)
+        if stored and stored.digest == digest(hand_in, assignment):
+            yield stored, True
+        else:
+            waiting.append(hand_in)
+    if not waiting:
+        return
+    record = make_record(list(assignment.exercises), key=KEY)
+    free: Queue[Sandbox] = Queue()
+    sandboxes = [Sandbox(KEY, unsafe=unsafe) for _ in range(max(1, min(jobs, len(waiting))))]
+
+    def work(hand_in: HandIn) -> Result:
+        sandbox = free.get()
+        try:
+            result = grade_one(hand_in, assignment, record, sandbox)
+        except Exception as error:  # one broken hand-in must not end the class
+            result = Result(hand_in.name, hand_in.student, hand_in.late, "unreadable")
+            result.notes = [f"Grading failed: {type(error).__name__}: {error}"]
+        finally:
+            free.put(sandbox)
+        result.digest = digest(hand_in, assignment)
+        store_result(out, hand_in.key, result)
+        return result
+
+    try:
+        for sandbox in sandboxes:
+            free.put(sandbox)
+        with ThreadPoolExecutor(len(sandboxes)) as pool:
+            for result in pool.map(work, waiting):
+                yield result, False
+    finally:
+        for sandbox in sandboxes:
+            sandbox.__exit__()
+
+
+def store_result(out: Path, key: str, result: Result) -> None:
+    """Write a result so that a reader sees the old file or the whole new one."""
+    folder = out / "students" / key
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "result.json.part"
+    part.write_text(json.dumps(asdict(result), indent=1, ensure_ascii=False), encoding="utf-8")
+    part.replace(folder / "result.json")
+
+
+def load_result(out: Path, key: str) -> Result | None:
+    """What :func:`store_result` wrote; None where there is nothing, or nothing readable."""
+    try:
+        return Result(**json.loads((out / "students" / key / "result.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,63 @@
+"""The catalogue: wrong versions that people really write, each with a name, a hint and what to reread.
+
+An exercise is a correct function in parts; a mistake exchanges some of them. So every mistake can be run, and two
+mistakes in different parts can be run together. This file stays with the teacher.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from diffusion_lib.homework.exercises import REREAD
+from diffusion_lib.homework.wrong_formulas import FORMULAS
+from diffusion_lib.homework.wrong_networks import NETWORKS
+from diffusion_lib.homework.wrong_training import TRAINING
+
+Parts = Mapping[str, Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One wrong version: ``parts`` of its exercise's function, exchanged."""
+
+    exercise: str
+    name: str
+    hint: str
+    parts: Parts
+    reread: str = ""
+
+    @property
+    def id(self) -> str:
+        """A short stable name for tables: "q_sample/root of the noise missing"."""
+        return f"{self.exercise}/{self.name}"
+
+
+TEMPLATES: dict[str, tuple[Callable[[Parts], Callable[..., Any]], Parts]] = {
+    **FORMULAS.templates,
+    **TRAINING.templates,
+    **NETWORKS.templates,
+}
+MISTAKES = tuple(
+    Mistake(exercise, name, hint, parts, REREAD[exercise])
+    for exercise, name, hint, parts in (*FORMULAS.mistakes, *TRAINING.mistakes, *NETWORKS.mistakes)
+)
+
+
+def build(exercise: str, *mistakes: Mistake) -> Callable[..., Any]:
+    """The function of ``exercise`` with these mistakes in it; with none, a correct one."""
+    template, correct = TEMPLATES[exercise]
+    parts = dict(correct)
+    for mistake in mistakes:
+        parts |= mistake.parts
+    return template(parts)
+
+
+def of(exercise: str) -> list[Mistake]:
+    """The mistakes of one exercise."""
+    return [mistake for mistake in MISTAKES if mistake.exercise == exercise]
+
+
+def pairs(exercise: str) -> list[tuple[Mistake, Mistake]]:
+    """Two mistakes of one exercise that touch different parts."""
+    return [(a, b) for a, b in combinations(of(exercise), 2) if not set(a.parts) & set(b.parts)]

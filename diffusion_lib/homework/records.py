@@ -1,0 +1,113 @@
+"""Recorded answers: what is expected, and the fingerprints of known mistakes, as plain numbers.
+
+An observation becomes one vector, case after case; a case that raised, or answered in the wrong shape, is not-a-
+number throughout. A record is a few matrices of such vectors, so a student's copy holds no code of an answer.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diffusion_lib.homework.probing import Observation
+
+RECORD_FILE = Path(__file__).with_name("record.safetensors")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One exercise's part of a record."""
+
+    cases: list[str]
+    shapes: list[tuple[int, ...]]
+    accepted: Tensor  # (variants, D)
+    mistakes: list[dict[str, str]]  # name, hint, reread
+    singles: Tensor  # (mistakes, D)
+    pairs: Tensor  # (pairs, D)
+    pair_names: list[tuple[int, int]]
+
+    @property
+    def slices(self) -> list[slice]:
+        """Where each case lies in a vector."""
+        ends = torch.tensor([prod(shape) for shape in self.shapes]).cumsum(0).tolist()
+        return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+    def part(self, case: str) -> slice:
+        """Where one case lies in a vector."""
+        return self.slices[self.cases.index(case)]
+
+    def flatten(self, seen: Observation) -> Tensor:
+        """An observation as one vector of this entry's layout."""
+        parts = []
+        for case, shape in zip(self.cases, self.shapes, strict=True):
+            value = seen.values.get(case)
+            usable = value is not None and tuple(value.shape) == shape
+            parts.append(value.flatten() if usable and value is not None else torch.full((prod(shape),), torch.nan))
+        return torch.cat([part.double() for part in parts])
+
+    def draws(self, vector: Tensor) -> bool:
+        """Did the function draw random numbers of its own?"""
+        name = next((case for case in self.cases if case.startswith("T inputs kept")), None)
+        return name is not None and bool(vector[self.part(name)][2] == 1)
+
+    def steady(self, vector: Tensor) -> list[bool]:
+        """Which cases say the same every time: all, or the traces alone where the function draws by itself."""
+        random = self.draws(vector)
+        return [not random or case.startswith("T") for case in self.cases]
+
+
+class Record(Mapping[str, Entry]):
+    """Entries by exercise."""
+
+    def __init__(self, entries: dict[str, Entry]) -> None:
+        self.entries = entries
+
+    def __getitem__(self, name: str) -> Entry:
+        return self.entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as safetensors: numbers, and the mistakes' names and hints."""
+    tensors, info = {}, {}
+    for name, entry in record.items():
+        tensors[f"{name}.accepted"] = entry.accepted
+        tensors[f"{name}.singles"] = entry.singles.float()
+        tensors[f"{name}.pairs"] = entry.pairs.float()
+        info[name] = {
+            "cases": entry.cases,
+            "shapes": entry.shapes,
+            "mistakes": entry.mistakes,
+            "pair_names": entry.pair_names,
+        }
+    save_file({k: v.contiguous() for k, v in tensors.items()}, path, {"info": json.dumps(info)})
+
+
+def read_record(path: Path) -> Record:
+    """Read what :func:`write_record` wrote."""
+    with safe_open(path, framework="pt") as file:
+        info = json.loads(file.metadata()["info"])
+        tensors = {key: file.get_tensor(key).double() for key in file.keys()}  # noqa: SIM118
+    return Record({
+        name: Entry(
+            cases=entry["cases"],
+            shapes=[tuple(shape) for shape in entry["shapes"]],
+            accepted=tensors[f"{name}.accepted"],
+            mistakes=entry["mistakes"],
+            singles=tensors[f"{name}.singles"],
+            pairs=tensors[f"{name}.pairs"],
+            pair_names=[tuple(pair) for pair in entry["pair_names"]],
+        )
+        for name, entry in info.items()
+    })  # fmt: skip

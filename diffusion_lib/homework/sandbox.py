@@ -1,0 +1,122 @@
+"""Ask a student's function the questions of an exercise, in a process that can do no harm."""
+
+import json
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from diffusion_lib.homework import lockdown
+from diffusion_lib.homework.exercises import EXERCISES, get
+from diffusion_lib.homework.handout import STUDENT_PARTS, write_library
+from diffusion_lib.homework.probing import Observation
+
+SECONDS = 10  # for one exercise of one hand-in
+MOST_ANSWER = 16 * 2**20
+NEEDS_Q_SAMPLE = {"ddpm_loss"}
+ENDS = {
+    "time": f"It did not end within {SECONDS} seconds.",
+    "exit": "The code ended the program before it answered.",
+    "signal 9": "It was stopped: too much processor time or memory.",
+    "signal 11": "It crashed the interpreter.",
+    "signal 24": "It used too much processor time.",
+}
+
+
+@dataclass
+class Ran:
+    """What came back: an observation, or why there is none."""
+
+    seen: Observation | None
+    problem: str = ""
+
+
+class Sandbox:
+    """Two servers, one for the exercises that stand alone and one where ``q_sample`` is given."""
+
+    def __init__(self, key: int, *, unsafe: bool = False) -> None:
+        lack = lockdown.missing()
+        if lack and not unsafe:
+            raise ValueError(
+                f"Hand-ins cannot be shut in here: {lack}. Grade on Linux or on Gradescope, or pass --unsafe to run "
+                "them without protection."
+            )
+        self.key, self.unsafe = key, bool(lack)
+        self.home = Path(tempfile.mkdtemp(prefix="diffusion-grading-"))
+        self.servers: dict[str, subprocess.Popen[str]] = {}
+        parts = (STUDENT_PARTS - {"commands", "packing"}) | {"lockdown", "sandbox_server"}
+        write_library(self.home / "alone", list(EXERCISES), parts)
+        write_library(self.home / "given", [e for e in EXERCISES if e.name != "q_sample"], parts)
+
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for server in self.servers.values():
+            server.kill()
+            server.wait()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def server(self, name: str) -> "subprocess.Popen[str]":
+        """The running server ``name``, started where there is none."""
+        if name not in self.servers or self.servers[name].poll() is not None:
+            program = self.home / name / "diffusion_lib" / "homework" / "sandbox_server.py"
+            command = [sys.executable, "-I", str(program), str(self.home / name), "unsafe" if self.unsafe else "safe"]
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                cwd=self.home, env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}, start_new_session=True,
+            )  # fmt: skip
+            assert process.stdout is not None
+            assert process.stderr is not None
+            if process.stdout.readline().strip() != "ready":
+                raise RuntimeError(f"the grading process did not start:\n{process.stderr.read()[-2000:]}")
+            self.servers[name] = process
+        return self.servers[name]
+
+    def run(self, exercise: str, source: str) -> Ran:
+        """Observe ``exercise`` as the file ``source`` (its text) implements it."""
+        scratch = Path(tempfile.mkdtemp(dir=self.home))
+        try:
+            path = scratch / Path(get(exercise).path).name
+            path.write_text(source, encoding="utf-8", errors="surrogateescape")
+            ended = self._ask("given" if exercise in NEEDS_Q_SAMPLE else "alone", exercise, path, scratch)
+            return self._answer(scratch / "answer.safetensors", ended)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _ask(self, name: str, exercise: str, path: Path, scratch: Path) -> str:
+        job = {"exercise": exercise, "source": str(path), "scratch": str(scratch), "key": self.key, "seconds": SECONDS}
+        server = self.server(name)
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            server.stdin.write(json.dumps(job) + "\n")
+            server.stdin.flush()
+            if not select.select([server.stdout], [], [], SECONDS + 30)[0]:
+                raise OSError("no reply")
+            return json.loads(server.stdout.readline())["ended"]
+        except (OSError, ValueError):  # the server itself was hit: the next exercise gets a new one
+            server.kill()
+            server.wait()
+            return "lost"
+
+    @staticmethod
+    def _answer(path: Path, ended: str) -> Ran:
+        if path.is_symlink() or not path.is_file():
+            return Ran(None, ENDS.get(ended, f"It ended without an answer ({ended})."))
+        if path.stat().st_size > MOST_ANSWER:
+            return Ran(None, "Its answer is far too large.")
+        try:
+            with safe_open(path, framework="pt") as file:
+                info = json.loads((file.metadata() or {})["info"])
+                values = {key: file.get_tensor(key).double() for key in file.keys()}  # noqa: SIM118
+            if info.get("failed"):
+                return Ran(None, f"The file cannot be run: {info['failed']}")
+            return Ran(Observation(values, dict(info["errors"]), str(info["unwritten"])))
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            return Ran(None, f"Its answer cannot be read: {type(error).__name__}.")

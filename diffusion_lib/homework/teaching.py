@@ -1,0 +1,102 @@
+"""The teacher's commands. Not part of a student's copy."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AssignmentFile = Annotated[Path | None, typer.Option(help="By default homework/assignment.toml.")]
+Unsafe = Annotated[bool, typer.Option("--unsafe", help="Run hand-ins without protection where there is none.")]
+
+
+def enter(app: typer.Typer) -> None:
+    """Add the teacher's commands to the students'."""
+    for command in (build, grade, selftest, gradescope):
+        app.command()(command)
+
+
+def _assignment(path: Path | None):  # type: ignore[no-untyped-def]
+    from diffusion_lib.homework.exercises import assignment_path, load_assignment
+
+    try:
+        return load_assignment(path or assignment_path())
+    except ValueError as error:
+        raise _stop(error) from None
+
+
+def _stop(error: object) -> typer.Exit:
+    typer.echo(f"Error: {error}", err=True)
+    return typer.Exit(2)
+
+
+def build(out: Annotated[Path, typer.Option(help="A new or empty folder.")], assignment: AssignmentFile = None) -> None:
+    """Make OUT/student (publish OUT/student.zip) and OUT/teacher."""
+    from diffusion_lib.homework.exercises import assignment_path
+    from diffusion_lib.homework.handout import build as build_handout
+
+    try:
+        made = build_handout(out, assignment or assignment_path())
+    except (ValueError, OSError) as error:
+        raise _stop(error) from None
+    size = (out / "student.zip").stat().st_size / 2**20
+    typer.echo(f"{made.title}: {len(made.exercises)} exercises, {made.points:g} points together.")
+    typer.echo(f"Publish {out / 'student.zip'} ({size:.1f} MiB). {out / 'teacher'} is for you.")
+
+
+def grade(
+    hand_ins: Annotated[Path, typer.Argument(help="Folder of .zip files or folders, as downloaded.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; a run that was stopped continues there.")],
+    jobs: Annotated[int, typer.Option(min=1, help="Hand-ins at a time.")] = 2,
+    assignment: AssignmentFile = None,
+    unsafe: Unsafe = False,
+) -> None:
+    """Grade a folder of hand-ins: grades.csv, marking.csv, report.html, and a page for each student."""
+    from tqdm import tqdm
+
+    from diffusion_lib.homework import grading
+    from diffusion_lib.homework.hand_ins import discover
+    from diffusion_lib.homework.reports import write_reports
+
+    chosen, results, known = _assignment(assignment), [], 0
+    try:
+        total = len(discover(hand_ins))
+        if not total:
+            raise ValueError(f"{hand_ins} holds no .zip and no folder.")
+        with tqdm(total=total, unit="hand-in", desc="grading") as bar:
+            for result, was_known in grading.grade(hand_ins, out, chosen, jobs=jobs, unsafe=unsafe):
+                results.append(result)
+                known += was_known
+                bar.update()
+        write_reports(out, results, chosen)
+    except (ValueError, OSError) as error:
+        raise _stop(error) from None
+    typer.echo(f"{total} hand-ins, {known} of them graded before. See {out / 'report.html'} and {out / 'grades.csv'}.")
+    typer.echo(f"Written parts: fill in {out / 'marking.csv'} and run this again.")
+
+
+def selftest(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False) -> None:
+    """Grade the grader: exit 0 when every mistake is caught and named and no honest style is refused."""
+    from dataclasses import asdict
+
+    from diffusion_lib.homework import selftest as test
+
+    scores = test.selftest()
+    typer.echo(json.dumps([asdict(score) for score in scores], indent=1) if as_json else test.table(scores))
+    raise typer.Exit(0 if all(score.clean for score in scores) else 1)
+
+
+def gradescope(submission: Path, results: Path) -> None:
+    """Grade one submission where Gradescope runs, and write its results.json."""
+    from diffusion_lib.homework.grading import KEY, grade_one
+    from diffusion_lib.homework.hand_ins import HandIn
+    from diffusion_lib.homework.recording import make_record
+    from diffusion_lib.homework.reports import gradescope as as_gradescope
+    from diffusion_lib.homework.sandbox import Sandbox
+
+    chosen = _assignment(None)
+    with Sandbox(KEY, unsafe=True) as sandbox:
+        record = make_record(list(chosen.exercises), key=KEY)
+        result = grade_one(HandIn("submission", submission, "submission"), chosen, record, sandbox)
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.write_text(json.dumps(as_gradescope(result, {}, chosen), indent=1), encoding="utf-8")

@@ -1,0 +1,133 @@
+"""The homework's checks: every known mistake caught and named, nobody honest refused, whatever the seed."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+
+from diffusion_lib.homework import check
+from diffusion_lib.homework.checks import NotYet, Verdict
+from diffusion_lib.homework.exercises import EXERCISES, load_assignment
+
+# Outside of the tests' shape checks, as a student and a teacher run it.
+PLAIN = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "no_network")}
+
+
+def run(*arguments, cwd=ROOT, code=0):
+    command = [sys.executable, "-m", "diffusion_lib", "homework", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=PLAIN, timeout=300)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def test_the_grader_passes_its_own_test():
+    scores = json.loads(run("selftest", "--json").stdout)
+    assert {score["exercise"] for score in scores} == {exercise.name for exercise in EXERCISES}
+    assert sum(score["mistakes"] for score in scores) >= 45
+    for score in scores:
+        assert score["caught"] == score["named"] == score["mistakes"], score
+        assert score["pairs_caught"] == score["pairs"], score
+        assert score["pairs_named"] >= 0.6 * score["pairs"], score
+        assert score["styles"] >= 8, score
+        assert score["false_alarms"] == 0, score
+
+
+def test_the_readme_shows_the_table_of_the_selftest():
+    table = run("selftest").stdout.strip()
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+NAMES_UNDER_SEEDS = """
+import torch
+from diffusion_lib.homework import mistakes
+from diffusion_lib.homework.checks import judge
+from diffusion_lib.homework.exercises import get
+from diffusion_lib.homework.probes import observe
+from diffusion_lib.homework.recording import make_record
+record = make_record(key=7)
+for seed in range(3):
+    torch.manual_seed(seed)
+    for m in mistakes.MISTAKES:
+        found = judge(get(m.exercise), observe(m.exercise, mistakes.build(m.exercise, m), 7), record)
+        assert [x["name"] for x in found.mistakes] == [m.name], (seed, m.id, found)
+print("all named")
+"""
+
+
+def test_no_verdict_hangs_on_a_seed_and_the_graders_numbers_do_as_well():
+    done = subprocess.run(
+        [sys.executable, "-c", NAMES_UNDER_SEEDS], capture_output=True, text=True, env=PLAIN, cwd=ROOT
+    )
+    assert done.stdout.strip() == "all named", done.stderr[-2000:]
+
+
+def test_unlisted_wrong_code_fails_with_evidence():
+    verdict = check("q_sample", lambda schedule, x_start, t, noise: 0.7 * x_start + 0.1 * noise)
+    assert not verdict
+    assert not verdict.mistakes
+    assert "t = T/4" in repr(verdict)
+    assert "should be" in repr(verdict)
+
+
+def right_but_in_place(schedule, x_start, t, noise):
+    x_start.mul_(schedule.at("sqrt_alphas_cumprod", t, x_start))
+    return x_start.add_(schedule.at("sqrt_one_minus_alphas_cumprod", t, noise) * noise)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda *inputs: None, "NoneType"),
+        (lambda schedule, x_start: x_start, "positional"),
+        (lambda schedule, x_start, t, noise: x_start[:2], "expected shape"),
+        (right_but_in_place, "inputs kept"),
+    ],
+)
+def test_an_answer_of_the_wrong_kind_is_told_apart(function, words):
+    verdict = check("q_sample", function)
+    assert not verdict
+    assert words in repr(verdict)
+
+
+def test_a_cell_with_a_check_stops_a_notebook_without_a_traceback(capsys):
+    check("q_sample").show()
+    assert capsys.readouterr().out.startswith("q_sample: right")
+    with pytest.raises(NotYet) as caught:
+        Verdict("q_sample", False, problem="It is not written yet.").show()
+    assert len(caught.value._render_traceback_()) == 1
+
+
+def test_a_check_leaves_threads_and_random_numbers_as_they_were():
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    check("ddpm_loss")
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.get_num_threads() == threads
+
+
+def test_unknown_names_are_refused():
+    assert "choose from" in run("check", "q_simple", code=2).stderr
+    with pytest.raises(ValueError, match="choose one of"):
+        check("q_simple")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("q_sample = {", "q_simple = {"), "unknown exercises"),
+        (("points = 1 }", "points = -1 }"), "negative"),
+        (("S = 0.6", "S = 0.9"), "add up"),
+        (("[credit]", "[credits]"), "lacks"),
+        (("title = ", "title "), "not valid TOML"),
+        (("points = 2 }", 'points = "two" }'), "wrong kind"),
+    ],
+)
+def test_a_wrong_assignment_file_says_what_to_repair(tmp_path, change, message):
+    text = (ROOT / "homework" / "assignment.toml").read_text(encoding="utf-8")
+    assert change[0] in text
+    (tmp_path / "assignment.toml").write_text(text.replace(*change, 1), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        load_assignment(tmp_path / "assignment.toml")
