@@ -56,10 +56,8 @@ def main() -> None:
     }
     lines = ["# The homework's commands", "", "| command | seconds |", "|---|---|"]
     lines += [f"| {what} | {took:.0f} |" for what, took in rows.items()]
-    lines += [
-        "",
-        f"{os.cpu_count()} CPU cores ({platform.machine()}), torch {versions()['torch']}. `python benchmarks/grading.py`",
-    ]
+    machine = f"{os.cpu_count()} CPU cores ({platform.machine()}), torch {versions()['torch']}"
+    lines += ["", f"{machine}. `python benchmarks/grading.py`"]
     (ROOT / "benchmarks" / "grading.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import nbformat
 import pytest
 from classroom import FILE, HOSTILE, RIGHT, WRONG, make_class, student_source, write_body, zipped
 from conftest import ROOT
+from nbclient import NotebookClient
 from test_homework_checks import PLAIN, run
 
 from diffusion_lib.homework.handout import answers
@@ -111,6 +113,24 @@ def test_a_student_goes_from_nothing_to_a_zip(release, tmp_path):
     with zipfile.ZipFile(folder / "homework.zip") as archive:
         assert {f"homework/{FILE}", "homework/write-up.md"} <= set(archive.namelist())
     assert "grade" not in run("--help", cwd=folder).stdout
+
+
+@pytest.mark.parametrize("number", ["01", "03", "04"])
+def test_a_solved_notebook_of_the_handout_runs_to_its_end(release, tmp_path, number):
+    """Cells that give answers away are gone; none of the others may need them."""
+    shutil.copytree(release / "student", tmp_path / "student")
+    (tmp_path / "student" / FILE).write_text(student_source(), encoding="utf-8")
+    [path] = (tmp_path / "student" / "notebooks").glob(f"{number}*.ipynb")
+    book = nbformat.read(path, as_version=4)
+    where = str(tmp_path / "student")
+    book.cells.insert(0, nbformat.v4.new_code_cell(f"import sys; sys.path.insert(0, {where!r})"))
+    client = NotebookClient(book, timeout=120, resources={"metadata": {"path": str(path.parent)}})
+    client.km = client.create_kernel_manager()
+    client.km.transport_encryption = "auto"
+    client.execute()
+    checks = [c for c in book.cells if c.cell_type == "code" and ".show()" in c.source]
+    assert all("right" in c.outputs[0].text for c in checks)
+    assert len(checks) == 1
 
 
 def test_practice_can_be_handed_out_too(tmp_path):

@@ -70,7 +70,7 @@ class Verdict:
             lines.append(f"  Reread: {reread}.")
         if not self.mistakes:
             lines.append("  This matches no mistake that we know. What was seen:")
-        return lines + [f"  · {line}" for line in self.evidence]
+        return lines + [f"  · {line}" for line in (self.evidence[:1] if self.mistakes else self.evidence)]
 
 
 def close(case: str, got: Tensor, wanted: Tensor) -> Tensor:
