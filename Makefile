@@ -35,8 +35,9 @@ lint: setup
 notebooks: setup  ## Execute and save all notebooks (DIFFUSION_PROFILE=laptop)
 	$(BIN)/python scripts/run_notebooks.py $(NOTEBOOKS)
 
-figures: setup  ## Draw the README's figures from the shipped weights
+figures: setup  ## Draw all figures, and fill in and print the reference write-up
 	$(BIN)/python -m diffusion_lib figures
+	$(BIN)/python scripts/write_up.py --pdf
 
 lock: setup  ## Resolve the dependencies again
 	$(BIN)/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --upgrade --no-header --no-annotate --quiet -o requirements.lock

@@ -172,15 +172,17 @@ def figures(
     only: Annotated[list[str] | None, typer.Option(help="Names of the figures to draw; by default all.")] = None,
 ) -> None:
     """Draw the figures of the README from the shipped weights."""
-    from diffusion_lib.figures import FIGURES
+    from diffusion_lib.figures import FIGURES, VECTOR
 
     unknown = set(only or []) - set(FIGURES)
     if unknown:
         _fail(f"unknown figure {', '.join(sorted(unknown))}; choose from {', '.join(FIGURES)}.")
     out.mkdir(parents=True, exist_ok=True)
     for name in only or FIGURES:
-        (out / f"{name}.png").write_bytes(FIGURES[name]().png(dpi=150))
-        typer.echo(f"{out / name}.png")
+        path = out / f"{name}.{'svg' if name in VECTOR else 'png'}"
+        picture = FIGURES[name]()
+        path.write_bytes(picture.svg() if name in VECTOR else picture.png(dpi=150))
+        typer.echo(path)
 
 
 if __name__ == "__main__":

@@ -126,6 +126,11 @@ def shipped_history(name: str = "laptop") -> History:
     return History.read(WEIGHTS / f"{name}.history.jsonl")
 
 
+def shipped_quality(name: str = "laptop") -> dict[str, Any]:
+    """What ``scripts/measure_quality.py`` measured on the shipped weights ``name``."""
+    return json.loads((WEIGHTS / f"{name}.quality.json").read_text(encoding="utf-8"))
+
+
 def load_snapshots(name: str = "laptop") -> dict[int, Tensor]:
     """Samples after several epochs of that run, from the same noise: {epoch: (80, 1, 28, 28) in [-1, 1]}.
 

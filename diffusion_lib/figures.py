@@ -1,14 +1,17 @@
-"""The figures that the README shows, each drawn from the shipped weights. No data set is needed."""
+"""The figures of the README and the write-up, drawn from shipped weights, logs and scores. No data set is needed."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 
-from diffusion_lib.checkpoints import load_pretrained, load_snapshots, shipped_history
-from diffusion_lib.diffusion import q_sample
+from diffusion_lib.checkpoints import load_classifier, load_pretrained, load_snapshots, shipped_history, shipped_quality
+from diffusion_lib.diagrams import beside_code, unet_diagram
+from diffusion_lib.diffusion import ddpm_loss, p_sample, q_sample
 from diffusion_lib.guidance import clipped, guided
 from diffusion_lib.samplers import generate, sample_ddim
-from diffusion_lib.viz import Picture, image_grid, learning_curve, sample_grid
+from diffusion_lib.unet import Level
+from diffusion_lib.viz import Picture, heat_map, image_grid, learning_curve, lines, sample_grid
 
 
 def samples() -> Picture:
@@ -56,9 +59,154 @@ def grids_over_epochs() -> Picture:
     return image_grid(rows, alt, columns=20, row_titles=[f"epoch {n}" for n in snapshots], size=0.5)
 
 
+def injection() -> Picture:
+    """Where time and label enter the network, from one pass through the shipped weights."""
+    network, shapes, told = load_pretrained().model, {}, {}
+    stages = {f"down {i}": level for i, level in enumerate(network.down)}
+    stages |= {"middle 1": network.middle1, "middle 2": network.middle2}
+    stages |= {f"up {len(network.up) - 1 - i}": level for i, level in enumerate(network.up)}
+    for name, stage in stages.items():
+        stage.register_forward_hook(lambda _stage, _in, out, name=name: shapes.update({name: tuple(out.shape[1:])}))
+        told[name] = "t" if stage.transformer is None else "t, label"
+    with torch.no_grad():
+        network(torch.zeros(1, 1, 28, 28), torch.zeros(1, dtype=torch.long))
+    return unet_diagram(shapes, told)
+
+
+def time_bias() -> Picture:
+    """The bias that the first block adds to each of its channels, for every t: the same number at every pixel."""
+    trained = load_pretrained()
+    with torch.no_grad():
+        vector = trained.model.time(torch.arange(len(trained.schedule)))
+        bias = cast(Level, trained.model.down[0]).block.time(torch.nn.functional.silu(vector))
+    alt = (
+        "The learned time bias of each channel of the first block, for every t. Some channels change early, some late."
+    )
+    return heat_map(bias.T, alt, xlabel="t", ylabel="channel")
+
+
+def label_attention() -> Picture:
+    """Which of four label tokens each of 7 x 7 pixels reads, for five digits at t = 300."""
+    trained, label = load_pretrained(), torch.tensor([0, 2, 3, 6, 8])
+    images = generate(trained.model, trained.schedule, label, scale=trained.profile.sample_scale, seed=2)
+    t, noise = torch.full((5,), 300), torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    assert trained.model.middle1.transformer is not None
+    layer = trained.model.middle1.transformer.cross_attention
+    seen: list[tuple] = []
+    layer.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs))
+    with torch.no_grad():
+        trained.model(q_sample(trained.schedule, images, t, noise), t, label)
+    weights = layer.weights(*seen[0])[:, 0].transpose(1, 2)
+    return image_grid(
+        weights.reshape(-1, 7, 7), "The weight that each pixel gives to each of four label tokens, first head.",
+        columns=4, titles=[f"token {i}" for i in range(4)], row_titles=[str(n) for n in label.tolist()],
+        limits=(0, 1), cmap="cividis",
+    )  # fmt: skip
+
+
+def forward_code() -> Picture:
+    """DDPM eq. 4 beside q_sample."""
+    maths = [
+        r"$q(x_t\,|\,x_0) = \mathcal{N}(x_t;\ \sqrt{\bar\alpha_t}\,x_0,\ (1-\bar\alpha_t)\,I)$",
+        r"$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$",
+    ]
+    return beside_code(maths, q_sample, "The forward process in one step, DDPM eq. 4.")
+
+
+def training_code() -> Picture:
+    """Algorithm 1 beside ddpm_loss."""
+    maths = [
+        "Algorithm 1", r"$x_0 \sim q(x_0)$", r"$t \sim \mathrm{Uniform}(\{0,\ldots,T-1\})$",
+        r"$\epsilon \sim \mathcal{N}(0, I)$",
+        r"gradient step on $\Vert\epsilon - \epsilon_\theta("
+        r"\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon,\ t)\Vert^2$",
+    ]  # fmt: skip
+    return beside_code(maths, ddpm_loss, "Training, DDPM Algorithm 1.", width=11.5)
+
+
+def sampling_code() -> Picture:
+    """Line 4 of Algorithm 2 beside p_sample."""
+    maths = [
+        r"Algorithm 2, for $t = T-1, \ldots, 0$", r"$z \sim \mathcal{N}(0, I)$",
+        r"$x_{t-1} = \frac{1}{\sqrt{\alpha_t}}\left(x_t - \frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\epsilon_\theta\right)"
+        r" + \sqrt{\tilde\beta_t}\,z$",
+    ]  # fmt: skip
+    return beside_code(maths, p_sample, "One step back, DDPM Algorithm 2, line 4.")
+
+
+def loss_against_t() -> Picture:
+    """The loss at each level beside the answer "the input itself"."""
+    rows = shipped_quality()["loss"]
+    curves = {"trained network": [r["loss"] for r in rows], "lazy answer: the input itself": [r["lazy"] for r in rows]}
+    first, last = rows[0]["loss"], rows[-1]["loss"]
+    alt = (
+        f"Loss against t, log axes. The network's falls from {first:.2f} at t = 0 to {last:.4f} at t = {rows[-1]['t']}."
+    )
+    return lines([r["t"] + 1 for r in rows], curves, alt, xlabel="t + 1", ylabel="mean squared error", log="xy")
+
+
+def metrics_over_epochs() -> Picture:
+    """Agreement and spread of the stored snapshots."""
+    rows = shipped_quality()["epochs"]
+    curves = {name: [r[name] for r in rows] for name in ("agreement", "spread")}
+    alt = "Agreement rises, spread settles: " + "; ".join(
+        f"epoch {r['epoch']}: agreement {r['agreement']:.0%}, spread {r['spread']:.2f}" for r in rows
+    )
+    xs, floor = [r["epoch"] for r in rows], ("real digits", 1.0)
+    return lines(xs, curves, alt, xlabel="epoch", ylabel="share (80 digits each)", floor=floor, points=True)
+
+
+def steps_and_quality() -> Picture:
+    """Agreement and spread against the number of DDIM steps."""
+    return _quality_lines("steps", "DDIM steps", "x")
+
+
+def guidance_and_quality() -> Picture:
+    """Agreement and spread against the guidance scale."""
+    return _quality_lines("scales", "guidance scale", "")
+
+
+def _quality_lines(part: str, xlabel: str, log: str) -> Picture:
+    rows, key = shipped_quality()[part], part.removesuffix("s") if part == "scales" else part
+    curves = {name: [r[name] for r in rows] for name in ("agreement", "spread")}
+    told = "; ".join(f"{r[key]:g}: agreement {r['agreement']:.1%}, spread {r['spread']:.2f}" for r in rows)
+    floor = ("real digits", 1.0)
+    xs = [r[key] for r in rows]
+    return lines(xs, curves, f"{xlabel}: {told}.", xlabel=xlabel, ylabel="share", log=log, floor=floor, points=True)
+
+
+def failures() -> Picture:
+    """The samples that a classifier believes least, of all labels, of the 2s and of the 6s."""
+    trained, label = load_pretrained(), torch.arange(10).repeat(30)
+    images = generate(trained.model, trained.schedule, label, scale=trained.profile.sample_scale, seed=1)
+    with torch.no_grad():
+        belief = load_classifier()(images).softmax(dim=1).gather(1, label[:, None])[:, 0]
+    groups = [torch.arange(300), *((label == digit).nonzero().flatten() for digit in (2, 6))]
+    worst = torch.cat([group[belief[group].argsort()[:8]] for group in groups])
+    return image_grid(
+        images[worst], "The least convincing of 300 samples with the classifier's belief: of all labels, 2s and 6s.",
+        titles=[f"{label[i]}: {belief[i]:.0%}" for i in worst.tolist()], columns=8, row_titles=["all", "2", "6"],
+    )  # fmt: skip
+
+
 FIGURES: dict[str, Callable[[], Picture]] = {
     "samples": samples,
     "both_ways": both_ways,
+    "forward_code": forward_code,
+    "training_code": training_code,
+    "sampling_code": sampling_code,
+    "injection": injection,
+    "time_bias": time_bias,
+    "label_attention": label_attention,
     "learning_curve": curve,
     "grids_over_epochs": grids_over_epochs,
+    "metrics_over_epochs": metrics_over_epochs,
+    "loss_against_t": loss_against_t,
+    "steps_and_quality": steps_and_quality,
+    "guidance_and_quality": guidance_and_quality,
+    "failures": failures,
 }
+VECTOR = {  # the others are pictures of pixels
+    "forward_code", "training_code", "sampling_code", "injection", "learning_curve", "metrics_over_epochs",
+    "loss_against_t", "steps_and_quality", "guidance_and_quality",
+}  # fmt: skip

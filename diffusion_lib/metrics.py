@@ -168,5 +168,6 @@ def real_floor(classifier: DigitClassifier, count: int, *, test: Digits, train: 
     """
     images, labels = test[0::2]
     classes = [(labels == label).nonzero().flatten() for label in range(10)]
-    chosen = torch.cat([c[torch.linspace(0, len(c) - 1, count // 10).long()] for c in classes])
+    # Labels in turn, as samples are drawn: only the first images are searched for their nearest neighbours.
+    chosen = torch.stack([c[torch.linspace(0, len(c) - 1, count // 10).long()] for c in classes], dim=1).flatten()
     return score(classifier, images[chosen], labels[chosen], test=test, train=train)

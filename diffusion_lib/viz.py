@@ -9,15 +9,14 @@ import io
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -42,6 +41,13 @@ class Picture(Figure):
         """The figure as PNG bytes, without a date or a version, so that equal figures are equal bytes."""
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        return buffer.getvalue()
+
+    def svg(self) -> bytes:
+        """The figure as SVG, without a date and with steady names."""
+        buffer = io.BytesIO()
+        with rc_context({"svg.hashsalt": "diffusion_lib"}):
+            self.savefig(buffer, format="svg", metadata={"Date": None, "Title": self.alt})
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
@@ -257,32 +263,3 @@ class Source:
 def show_source(*functions: Callable) -> Source:
     """The source of library functions, for a cell that shows it beside the equation."""
     return Source(*functions)
-
-
-def unet_diagram(shapes: Mapping[str, tuple[int, int, int]]) -> Picture:
-    """The stages of a UNet as boxes: lower is coarser, wider has more channels, dashed arrows are skips.
-
-    ``shapes`` maps each stage's name ("down 0", "middle 1", "up 0" ...) to its output (C, H, W), in order.
-    """
-    told = "; ".join(f"{name} {' × '.join(map(str, shape))}" for name, shape in shapes.items())
-    picture = Picture(f"The UNet's stages and their output shapes, channels × height × width: {told}.", 9.0, 3.4)
-    ax = _axes(picture)[0, 0]
-    ax.set_axis_off()
-    finest, widest = max(s[1] for s in shapes.values()), max(s[0] for s in shapes.values())
-    places = {name: (i, np.log2(side / finest)) for i, (name, (_, side, _)) in enumerate(shapes.items())}
-    names = list(shapes)
-    for before, after in pairwise(names):
-        ax.annotate("", places[after], places[before], arrowprops={"arrowstyle": "->", "color": "#444444"}, zorder=1)
-    for name in names:
-        x, y = places[name]
-        width = 0.35 + 0.5 * shapes[name][0] / widest
-        colour = PALETTE[5] if "down" in name else PALETTE[4] if "up" in name else "#DDDDDD"
-        ax.add_patch(Rectangle((x - width / 2, y - 0.2), width, 0.4, facecolor=colour, edgecolor="black", zorder=2))
-        ax.text(x, y, name, ha="center", va="center", fontsize=9, zorder=3)
-        ax.text(x, y - 0.33, "×".join(map(str, shapes[name])), ha="center", va="center", fontsize=8, zorder=3)
-        twin = name.replace("down", "up")
-        if twin != name and twin in places:
-            style = {"arrowstyle": "->", "linestyle": "--", "color": PALETTE[0], "connectionstyle": "arc3,rad=-0.18"}
-            ax.annotate("", (places[twin][0], y + 0.2), (x, y + 0.2), arrowprops=style, zorder=1)
-    ax.set(xlim=(-0.6, len(names) - 0.4), ylim=(min(y for _, y in places.values()) - 0.5, 0.9))
-    return picture

@@ -81,4 +81,4 @@ def test_bad_requests_are_told_what_to_do(args, words, tmp_path, monkeypatch):
 
 def test_figures_are_drawn(tmp_path):
     run("figures", "--out", tmp_path, "--only", "learning_curve", "--only", "grids_over_epochs")
-    assert {p.name for p in tmp_path.iterdir()} == {"learning_curve.png", "grids_over_epochs.png"}
+    assert {p.name for p in tmp_path.iterdir()} == {"learning_curve.svg", "grids_over_epochs.png"}

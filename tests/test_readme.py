@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -47,3 +48,25 @@ def test_nothing_private_or_foreign_is_committed():
         path = ROOT / name
         limit = 16 if "weights" in name else 2
         assert path.stat().st_size <= limit * 2**20, name
+
+
+def test_the_write_up_is_filled_in_from_the_runs_own_files():
+    sys.path.insert(0, str(ROOT / "scripts"))
+    from write_up import FOLDER, filled
+
+    text = (FOLDER / "write-up.md").read_text(encoding="utf-8")
+    assert text == filled()
+    assert "{{" not in text
+    for path in re.findall(r"\]\(([^)]+)\)", text):
+        assert (FOLDER / path).exists(), path
+    assert (FOLDER / "write-up.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_every_figure_is_committed_and_every_committed_figure_has_a_command():
+    from diffusion_lib.figures import FIGURES, VECTOR
+
+    names = {f"{name}.{'svg' if name in VECTOR else 'png'}" for name in FIGURES}
+    assert {path.name for path in (ROOT / "figures").iterdir()} == names
+    assert set(FIGURES) >= VECTOR
+    for name in VECTOR:
+        assert not re.search(r'href="https?://(?!www\.w3)', (ROOT / "figures" / f"{name}.svg").read_text())

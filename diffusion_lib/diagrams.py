@@ -1,0 +1,77 @@
+"""Drawings: the UNet from its live shapes, and an equation or algorithm beside the code that does it."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from diffusion_lib.viz import PALETTE, Picture
+
+
+def axes_of(picture: Picture) -> Any:
+    """One empty pair of axes that fills the picture."""
+    ax = picture.subplots()
+    ax.set_axis_off()
+    return ax
+
+
+def unet_diagram(shapes: Mapping[str, tuple[int, int, int]], inputs: Mapping[str, str] | None = None) -> Picture:
+    """The stages of a UNet as boxes: lower is coarser, wider has more channels, dashed arrows are skips.
+
+    ``shapes`` maps each stage's name ("down 0", "middle 1", "up 0" ...) to its output (C, H, W), in order;
+    ``inputs`` says in a word or two what else enters a stage.
+    """
+    told = "; ".join(f"{name} {' × '.join(map(str, shape))}" for name, shape in shapes.items())
+    picture = Picture(f"The UNet's stages and their output shapes, channels × height × width: {told}.", 9.0, 3.4)
+    ax = axes_of(picture)
+    ax.set_axis_off()
+    finest, widest = max(s[1] for s in shapes.values()), max(s[0] for s in shapes.values())
+    places = {name: (i, np.log2(side / finest)) for i, (name, (_, side, _)) in enumerate(shapes.items())}
+    names = list(shapes)
+    for before, after in pairwise(names):
+        ax.annotate("", places[after], places[before], arrowprops={"arrowstyle": "->", "color": "#444444"}, zorder=1)
+    for name in names:
+        x, y = places[name]
+        width = 0.35 + 0.5 * shapes[name][0] / widest
+        colour = PALETTE[5] if "down" in name else PALETTE[4] if "up" in name else "#DDDDDD"
+        ax.add_patch(Rectangle((x - width / 2, y - 0.2), width, 0.4, facecolor=colour, edgecolor="black", zorder=2))
+        ax.text(x, y, name, ha="center", va="center", fontsize=9, zorder=3)
+        ax.text(x, y - 0.33, "×".join(map(str, shapes[name])), ha="center", va="center", fontsize=8, zorder=3)
+        if inputs and name in inputs:
+            ax.text(x, y - 0.48, f"↑ {inputs[name]}", ha="center", va="center", fontsize=8, color=PALETTE[0], zorder=3)
+        twin = name.replace("down", "up")
+        if twin != name and twin in places:
+            style = {"arrowstyle": "->", "linestyle": "--", "color": PALETTE[0], "connectionstyle": "arc3,rad=-0.18"}
+            ax.annotate("", (places[twin][0], y + 0.2), (x, y + 0.2), arrowprops=style, zorder=1)
+    ax.set(xlim=(-0.6, len(names) - 0.4), ylim=(min(y for _, y in places.values()) - 0.5, 0.9))
+    return picture
+
+
+def body_of(function: Callable) -> str:
+    """A function's source without its docstring and annotations of the signature."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    node = tree.body[0]
+    assert isinstance(node, ast.FunctionDef)
+    lines = textwrap.dedent(inspect.getsource(function)).splitlines()
+    start = node.body[1].lineno if ast.get_docstring(node) else node.body[0].lineno
+    names = [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
+    return "\n".join([f"def {node.name}({', '.join(names)}):", *lines[start - 1 :]])
+
+
+def beside_code(lines: Sequence[str], function: Callable, alt: str, *, width: float = 10.0) -> Picture:
+    """Mathematics on the left, ``lines`` of matplotlib's mathtext; the library's own code on the right."""
+    code = body_of(function)
+    height = 0.35 + 0.26 * max(len(code.splitlines()), len(lines) * 1.7)
+    picture = Picture(f"{alt} Beside it the code:\n{code}", width, height)
+    ax = axes_of(picture)
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    for i, line in enumerate(lines):
+        ax.text(0.0, 0.97 - i * 0.94 / max(1, len(lines)), line, fontsize=11, va="top")
+    ax.axvline(0.47, color="#999999", lw=0.8)
+    ax.text(0.49, 0.97, code, fontsize=9.5, va="top", family="monospace", linespacing=1.45)
+    return picture

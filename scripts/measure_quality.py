@@ -1,0 +1,88 @@
+"""Measure shipped weights on MNIST, and write what the figures and the write-up quote.
+
+    python scripts/measure_quality.py laptop
+
+Writes ``diffusion_lib/weights/NAME.quality.json``: scores for several numbers of steps and guidance scales, the
+scores of one large set of samples, and the loss at each level, each beside real digits where that has a meaning.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from diffusion_lib.checkpoints import WEIGHTS, load_classifier, load_pretrained, load_snapshots
+from diffusion_lib.data import load_digits
+from diffusion_lib.diffusion import ddpm_loss, q_sample
+from diffusion_lib.metrics import label_agreement, real_floor, score, within_class_spread
+from diffusion_lib.runs import device_name, versions
+from diffusion_lib.samplers import generate
+from diffusion_lib.training import default_device
+
+STEPS, SCALES = (5, 10, 25, 50, 100), (0.0, 1.0, 1.25, 1.5, 2.0, 3.0)
+LEVELS = (0, 1, 3, 10, 30, 60, 100, 200, 300, 400, 500, 600, 700, 800, 900, 999)
+PER_LABEL, LARGE = 50, 450  # images of each digit; 450 is as many as the floor can draw without repeating
+
+
+def main(name: str) -> None:
+    device = default_device()
+    train, test = load_digits("train", device), load_digits("test", device)
+    if train.source != "MNIST":
+        raise SystemExit(f"This needs MNIST, but the data is {train.source}.")
+    trained, classifier = load_pretrained(name, device), load_classifier(device)
+    usual = trained.profile.sample_scale
+
+    def measured(per_label: int, steps: int, scale: float) -> dict[str, Any]:
+        label = torch.arange(10, device=device).repeat(per_label)
+        images = generate(trained.model, trained.schedule, label, steps, scale=scale, seed=1)
+        found = asdict(score(classifier, images, label, test=test, train=train)) | {"steps": steps, "scale": scale}
+        print(found, flush=True)
+        return found
+
+    def floor(per_label: int) -> dict[str, Any]:
+        return asdict(real_floor(classifier, 10 * per_label, test=test, train=train))
+
+    quality = {
+        "command": f"python scripts/measure_quality.py {name}",
+        "device": device_name(device),
+        "versions": versions(),
+        "data": train.source,
+        "floor": floor(PER_LABEL),
+        "steps": [measured(PER_LABEL, steps, usual) for steps in STEPS],
+        "scales": [measured(PER_LABEL, 50, scale) for scale in SCALES],
+        "large_floor": floor(LARGE),
+        "large": measured(LARGE, 50, usual),
+        "loss": losses(trained, *test[:500]),
+        "epochs": over_epochs(name, classifier, test),
+    }
+    (WEIGHTS / f"{name}.quality.json").write_text(json.dumps(quality, indent=1) + "\n", encoding="utf-8")
+
+
+def over_epochs(name: str, classifier: Any, test: Any) -> list[dict[str, float]]:
+    """Agreement and spread of the stored snapshots, 80 digits each."""
+    label, real = torch.arange(10).repeat(8).to(test[:1][0].device), within_class_spread(*test[:])
+    rows = []
+    for epoch, images in load_snapshots(name).items():
+        images = images.to(label.device)
+        agreement, spread = label_agreement(classifier, images, label), within_class_spread(images, label) / real
+        rows.append({"epoch": epoch, "agreement": agreement, "spread": spread})
+    return rows
+
+
+@torch.no_grad()
+def losses(trained: Any, x_start: torch.Tensor, label: torch.Tensor) -> list[dict[str, float]]:
+    """The loss at each level, with the same noise at every level, beside the answer "the input itself"."""
+    noise = torch.randn(x_start.shape, generator=torch.Generator().manual_seed(0)).to(x_start)
+    rows = []
+    for level in LEVELS:
+        t = torch.full_like(label, level)
+        x_t = q_sample(trained.schedule, x_start, t, noise)
+        ours = ddpm_loss(trained.model, trained.schedule, x_start, label, t=t, noise=noise)
+        rows.append({"t": level, "loss": ours.item(), "lazy": (x_t - noise).square().mean().item()})
+    return rows
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "laptop")

@@ -1,0 +1,107 @@
+"""Fill the reference write-up's numbers in from the run's own files, and print it as PDF.
+
+python scripts/write_up.py            # homework/reference/write-up.md
+python scripts/write_up.py --pdf      # and write-up.pdf, printed by Chromium
+"""
+
+import base64
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER, WEIGHTS, FIGURES = ROOT / "homework" / "reference", ROOT / "diffusion_lib" / "weights", "../../figures"
+STYLE = """
+body { font: 10.5pt/1.4 serif; margin: 0 }
+h1 { font-size: 17pt }
+h2 { font-size: 13pt }
+img { max-width: 100%; max-height: 85mm; display: block; margin: 2mm auto }
+table { border-collapse: collapse; font-size: 9pt }
+td, th { border-bottom: 1px solid #999; padding: 1mm 2mm; text-align: left }
+"""
+
+
+def values() -> dict[str, str]:
+    """Every placeholder of the template."""
+    card = json.loads((WEIGHTS / "laptop.json").read_text(encoding="utf-8"))
+    quality = json.loads((WEIGHTS / "laptop.quality.json").read_text(encoding="utf-8"))
+    classifier = json.loads((WEIGHTS / "classifier.json").read_text(encoding="utf-8"))
+    history = [json.loads(line) for line in (WEIGHTS / "laptop.history.jsonl").read_text().splitlines()]
+    held_out = [record["held_out_loss"] for record in history if "held_out_loss" in record]
+    few = quality["steps"][0]
+    found = {
+        "figures": FIGURES,
+        "minutes": f"{card['training_seconds'] / 60:.0f}",
+        "first_loss": f"{quality['loss'][0]['loss']:.2f}",
+        "last_loss": f"{quality['loss'][-1]['loss']:.4f}",
+        "first_held_out": f"{held_out[0]:.4f}",
+        "last_held_out": f"{held_out[-1]:.4f}",
+        "epoch_1_agreement": f"{quality['epochs'][0]['agreement']:.0%}",
+        "epoch_last_agreement": f"{quality['epochs'][-1]['agreement']:.0%}",
+        "count": f"{card['scores']['samples']['count']:,}",
+        "classifier": f"{classifier['test_accuracy']:.1%}",
+        "large_count": f"{quality['large']['count']:,}",
+        "large_frechet": f"{quality['large']['frechet']:.1f}",
+        "large_floor": f"{quality['large_floor']['frechet']:.1f}",
+        "few_steps": str(few["steps"]),
+        "few_agreement": f"{few['agreement']:.1%}",
+        "few_spread": f"{few['spread']:.2f}",
+    }
+    found |= {f"row:{name}": row(scores) for name, scores in card["scores"].items() if isinstance(scores, dict)}
+    return found | {f"card.{name}": value for name, value in leaves(card)}
+
+
+def row(s: dict[str, Any]) -> str:
+    """A table row of scores."""
+    share = f"{s['agreement']:.1%} ({s['agreement_low']:.1%} to {s['agreement_high']:.1%})"
+    return f"{share} | {s['spread']:.2f} | {s['frechet']:.1f} | {s['nearest']:.1f}"
+
+
+def leaves(table: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested keys with dots, values as text."""
+    found = []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found += leaves(value, f"{prefix}{key}.")
+        else:
+            found.append((prefix + key, f"{value:,}" if isinstance(value, int) else str(value)))
+    return found
+
+
+def filled() -> str:
+    """The write-up as Markdown; an unknown placeholder is an error."""
+    known = values()
+    template = (FOLDER / "write-up.template.md").read_text(encoding="utf-8")
+    return re.sub(r"\{\{([^}]+)\}\}", lambda match: known[match.group(1)], template)
+
+
+def print_pdf(markdown: str, target: Path) -> None:
+    """Markdown to HTML with pictures inside, to PDF by Chromium."""
+    from markdown_it import MarkdownIt
+    from playwright.sync_api import sync_playwright
+
+    def inside(match: re.Match[str]) -> str:
+        path = (FOLDER / match.group(1)).resolve()
+        kind = "svg+xml" if path.suffix == ".svg" else "png"
+        return f'src="data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"'
+
+    html = re.sub(r'src="([^":]+)"', inside, MarkdownIt("commonmark").enable("table").render(markdown))
+    sys.path.insert(0, str(ROOT / "tests"))
+    from lab_server import CHROMIUM, FLAGS
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page()
+        page.set_content(f'<html lang="en"><meta charset="utf-8"><style>{STYLE}</style><body>{html}</body></html>')
+        margin = dict.fromkeys(("top", "bottom", "left", "right"), "18mm")
+        page.pdf(path=target, format="A4", margin=margin, tagged=True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    text = filled()
+    (FOLDER / "write-up.md").write_text(text, encoding="utf-8")
+    if "--pdf" in sys.argv:
+        print_pdf(text, FOLDER / "write-up.pdf")
