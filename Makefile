@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 NOTEBOOKS := notebooks/0*.ipynb
 
-.PHONY: help setup lab test lint notebooks figures lock clean
+.PHONY: help setup lab test lint notebooks figures bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List these commands
@@ -38,6 +38,9 @@ notebooks: setup  ## Execute and save all notebooks (DIFFUSION_PROFILE=laptop)
 figures: setup  ## Draw all figures, and fill in and print the reference write-up
 	$(BIN)/python -m diffusion_lib figures
 	$(BIN)/python scripts/write_up.py --pdf
+
+bench: setup  ## Measure speed beside what people would use instead (10 minutes)
+	$(BIN)/python benchmarks/bench.py
 
 lock: setup  ## Resolve the dependencies again
 	$(BIN)/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --upgrade --no-header --no-annotate --quiet -o requirements.lock

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from conftest import ROOT
 from diffusion_lib.homework import check
 from diffusion_lib.homework.checks import NotYet, Verdict
 from diffusion_lib.homework.exercises import EXERCISES, load_assignment
+from diffusion_lib.homework.selftest import Score, table
 
 # Outside of the tests' shape checks, as a student and a teacher run it.
 PLAIN = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "no_network")}
@@ -24,21 +26,31 @@ def run(*arguments, cwd=ROOT, code=0):
     return done
 
 
-def test_the_grader_passes_its_own_test():
-    scores = json.loads(run("selftest", "--json").stdout)
-    assert {score["exercise"] for score in scores} == {exercise.name for exercise in EXERCISES}
-    assert sum(score["mistakes"] for score in scores) >= 45
+@pytest.fixture(scope="module")
+def scores():
+    """The command that the README names; it fails when a mistake slips."""
+    return [Score(**score) for score in json.loads(run("selftest", "--json").stdout)]
+
+
+def test_the_grader_passes_its_own_test(scores):
+    assert {score.exercise for score in scores} == {exercise.name for exercise in EXERCISES}
+    assert sum(score.mistakes for score in scores) >= 45
     for score in scores:
-        assert score["caught"] == score["named"] == score["mistakes"], score
-        assert score["pairs_caught"] == score["pairs"], score
-        assert score["pairs_named"] >= 0.6 * score["pairs"], score
-        assert score["styles"] >= 8, score
-        assert score["false_alarms"] == 0, score
+        assert score.caught == score.named == score.mistakes, score
+        assert score.pairs_caught == score.pairs, score
+        assert score.pairs_named >= 0.6 * score.pairs, score
+        assert score.styles >= 8, score
+        assert score.false_alarms == 0, score
+        assert score.clean
 
 
-def test_the_readme_shows_the_table_of_the_selftest():
-    table = run("selftest").stdout.strip()
-    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_self_test_can_fail(scores):
+    for spoilt in ({"caught": 0}, {"named": 0}, {"pairs_caught": 0}, {"false_alarms": 1}):
+        assert not replace(scores[0], **spoilt).clean
+
+
+def test_the_readme_shows_the_table_of_the_selftest(scores):
+    assert table(scores) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 NAMES_UNDER_SEEDS = """

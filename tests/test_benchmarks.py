@@ -1,0 +1,27 @@
+"""What the benchmarks compare with must compute the same."""
+
+import sys
+
+import torch
+from conftest import ROOT
+
+from diffusion_lib.profiles import PROFILES
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+
+def test_the_plain_network_is_numerically_ours():
+    from plain import PlainAttention, check_equal, plain_unet
+
+    assert check_equal(PROFILES["laptop"].unet) < 1e-4
+    plain = plain_unet(PROFILES["tiny"].unet)
+    assert isinstance(plain.middle1.transformer.cross_attention, PlainAttention)
+
+
+def test_that_comparison_can_fail(monkeypatch):
+    import plain
+
+    right = plain.PlainAttention.forward
+    monkeypatch.setattr(plain.PlainAttention, "forward", lambda self, x, context=None: 1.01 * right(self, x, context))
+    assert plain.check_equal(PROFILES["tiny"].unet) > 1e-4
+    assert torch.is_grad_enabled()
