@@ -91,6 +91,8 @@ def print_pdf(markdown: str, target: Path) -> None:
     sys.path.insert(0, str(ROOT / "tests"))
     from lab_server import CHROMIUM, FLAGS
 
+    if not CHROMIUM:
+        raise SystemExit("The PDF needs Chromium: install your system's chromium package.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page()
