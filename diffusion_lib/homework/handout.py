@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from diffusion_lib.homework.exercises import EXERCISES, Assignment, Exercise, get, load_assignment, tree
+from diffusion_lib.homework.exercises import Assignment, Exercise, get, load_assignment, tree
 
 STUDENT_PARTS = {
     "__init__", "exercises", "probing", "probes_network", "probes", "records", "checks", "commands", "packing",
@@ -53,7 +53,7 @@ def definition(module: ast.Module, attribute: str) -> ast.FunctionDef | None:
     return found[-1] if found else None
 
 
-def write_library(target: Path, taken: list[Exercise], parts: set[str]) -> None:
+def write_library(target: Path, taken: list[Exercise], parts: set[str], *, weights: bool = True) -> None:
     """Copy ``diffusion_lib`` without the answers of ``taken``, and with only these files of the homework package."""
     package = tree() / "diffusion_lib"
     for path in sorted(package.rglob("*")):
@@ -61,6 +61,8 @@ def write_library(target: Path, taken: list[Exercise], parts: set[str]) -> None:
         if not path.is_file() or "__pycache__" in relative.parts or path.suffix == ".pyc":
             continue
         if relative.parts[0] == "homework" and (path.suffix != ".py" or path.stem not in parts):
+            continue
+        if relative.parts[0] == "weights" and not weights:
             continue
         goal = target / "diffusion_lib" / relative
         goal.parent.mkdir(parents=True, exist_ok=True)
@@ -206,13 +208,3 @@ def pack_folder(folder: Path, target: Path, *, inside: bool = True) -> None:
                 info = zipfile.ZipInfo(name, FIXED_DATE)
                 info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o755 << 16
                 archive.writestr(info, path.read_bytes())
-
-
-def answers() -> dict[str, list[str]]:
-    """Each exercise's answer as statements, for a test that looks for them in what is handed out."""
-    found = {}
-    for exercise in EXERCISES:
-        function = definition(ast.parse((tree() / exercise.path).read_text(encoding="utf-8")), exercise.attribute)
-        assert function is not None
-        found[exercise.name] = [ast.unparse(node) for node in function.body[1:]]
-    return found

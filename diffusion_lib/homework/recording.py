@@ -47,7 +47,7 @@ def make_record(names: Sequence[str] | None = None, key: int = 0) -> Record:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return Record({exercise.name: _entry(exercise, key) for exercise in chosen})
+        return {exercise.name: _entry(exercise, key) for exercise in chosen}
     finally:
         torch.set_num_threads(before)
 

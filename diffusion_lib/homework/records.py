@@ -5,8 +5,8 @@ number throughout. A record is a few matrices of such vectors, so a student's co
 """
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class Entry:
     pairs: Tensor  # (pairs, D)
     pair_names: list[tuple[int, int]]
 
-    @property
+    @cached_property
     def slices(self) -> list[slice]:
         """Where each case lies in a vector."""
         ends = torch.tensor([prod(shape) for shape in self.shapes]).cumsum(0).tolist()
@@ -62,20 +62,7 @@ class Entry:
         return [not random or case.startswith("T") for case in self.cases]
 
 
-class Record(Mapping[str, Entry]):
-    """Entries by exercise."""
-
-    def __init__(self, entries: dict[str, Entry]) -> None:
-        self.entries = entries
-
-    def __getitem__(self, name: str) -> Entry:
-        return self.entries[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
+Record = dict[str, Entry]  # by exercise
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -99,7 +86,7 @@ def read_record(path: Path) -> Record:
     with safe_open(path, framework="pt") as file:
         info = json.loads(file.metadata()["info"])
         tensors = {key: file.get_tensor(key).double() for key in file.keys()}  # noqa: SIM118
-    return Record({
+    return {
         name: Entry(
             cases=entry["cases"],
             shapes=[tuple(shape) for shape in entry["shapes"]],
@@ -110,4 +97,4 @@ def read_record(path: Path) -> Record:
             pair_names=[tuple(pair) for pair in entry["pair_names"]],
         )
         for name, entry in info.items()
-    })  # fmt: skip
+    }  # fmt: skip

@@ -50,8 +50,8 @@ class Sandbox:
         self.home = Path(tempfile.mkdtemp(prefix="diffusion-grading-"))
         self.servers: dict[str, subprocess.Popen[str]] = {}
         parts = (STUDENT_PARTS - {"commands", "packing"}) | {"lockdown", "sandbox_server"}
-        write_library(self.home / "alone", list(EXERCISES), parts)
-        write_library(self.home / "given", [e for e in EXERCISES if e.name != "q_sample"], parts)
+        write_library(self.home / "alone", list(EXERCISES), parts, weights=False)
+        write_library(self.home / "given", [e for e in EXERCISES if e.name != "q_sample"], parts, weights=False)
 
     def __enter__(self) -> "Sandbox":
         return self
