@@ -34,6 +34,7 @@ HERE = Path(__file__).parent
 SPEEDS, RESULTS, TABLE = HERE / "ablation_speeds.json", HERE / "ablation.jsonl", HERE / "ablation.md"
 SECONDS = 300
 LAPTOP = PROFILES["laptop"]
+BASE = replace(LAPTOP, train=replace(LAPTOP.train, min_snr=None))
 
 
 class LabelInTime(UNet):
@@ -53,7 +54,7 @@ class LabelInTime(UNet):
 
 @dataclass(frozen=True)
 class Row:
-    """One change against ``laptop``."""
+    """One change against ``laptop`` with all levels drawn alike."""
 
     what: str
     unet: dict[str, Any] = field(default_factory=dict)
@@ -65,10 +66,10 @@ class Row:
 
     def profile(self) -> Profile:
         return replace(
-            LAPTOP,
-            unet=replace(LAPTOP.unet, **self.unet),
-            train=replace(LAPTOP.train, **self.train),
-            schedule=replace(LAPTOP.schedule, **self.schedule),
+            BASE,
+            unet=replace(BASE.unet, **self.unet),
+            train=replace(BASE.train, **self.train),
+            schedule=replace(BASE.schedule, **self.schedule),
         )
 
 
@@ -78,7 +79,8 @@ def high_noise(batch: int, T: int) -> Tensor:
 
 
 ROWS = {
-    "base": Row("the `laptop` profile"),
+    "base": Row("the `laptop` profile, but all levels drawn alike"),
+    "laptop": Row("the `laptop` profile: levels drawn by min-SNR, gamma 5", train={"min_snr": 5.0}),
     "label in time": Row("label also added to the time vector", network=LabelInTime),
     "one token": Row("1 label token, not 4", unet={"context_tokens": 1}),
     "rate 2e-3": Row("half the learning rate", train={"learning_rate": 2e-3}),
@@ -97,7 +99,7 @@ ROWS = {
     "constant rate": Row("constant learning rate", train={"decay": "constant"}),
     "cosine": Row("cosine noise schedule", schedule={"kind": "cosine"}),
     "high noise": Row("t drawn more often where noise is high", draw_t=high_noise),
-    "min-SNR 5": Row("min-SNR weights, gamma 5 (Hang et al. 2023)", weight=lambda snr: snr.clamp(max=5) / snr),
+    "min-SNR 5": Row("min-SNR weights on the loss (Hang et al. 2023)", weight=lambda snr: snr.clamp(max=5) / snr),
     "v loss": Row("the loss weight of v prediction, 1 + 1/SNR", weight=lambda snr: (1 + 1 / snr).clamp(max=50)),
 }  # fmt: skip
 

@@ -46,6 +46,17 @@ def make_schedule(config: ScheduleConfig) -> "NoiseSchedule":
     return NoiseSchedule.from_betas(makers[config.kind](config.num_timesteps))
 
 
+def min_snr_weights(schedule: "NoiseSchedule", gamma: float = 5.0) -> Table:
+    """How much each level counts in the loss, of length T (Hang et al. 2023, "Min-SNR weighting", eq. 4 for ε).
+
+    w_t = min(SNR_t, γ) / SNR_t   with   SNR_t = ᾱ_t / (1 − ᾱ_t)
+
+    Near-clean levels, where only faint grain is left to find, count less; the others count 1.
+    """
+    snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
+    return snr.clamp(max=gamma) / snr
+
+
 def _check_num_timesteps(num_timesteps: int) -> None:
     if num_timesteps < 1:
         raise ValueError(f"num_timesteps must be at least 1, but is {num_timesteps}.")

@@ -22,7 +22,7 @@ from diffusion_lib.data import Digits
 from diffusion_lib.diffusion import ddpm_loss
 from diffusion_lib.history import History
 from diffusion_lib.profiles import Profile, TrainConfig
-from diffusion_lib.schedules import NoiseSchedule, make_schedule
+from diffusion_lib.schedules import NoiseSchedule, make_schedule, min_snr_weights
 from diffusion_lib.shapes import Labels
 from diffusion_lib.unet import UNet
 
@@ -63,13 +63,17 @@ def drop_labels(label: Labels, null_label: int, share: float) -> Labels:
 
 
 @torch.no_grad()
-def held_out_loss(model: nn.Module, schedule: NoiseSchedule, digits: Digits, count: int = HELD_OUT) -> float:
+def held_out_loss(
+    model: nn.Module, schedule: NoiseSchedule, digits: Digits, count: int = HELD_OUT, weights: Tensor | None = None
+) -> float:
     """The loss on the first ``count`` digits with every t in turn and the same noise each time.
 
-    Fixed t and noise make two numbers comparable; a training loss jumps with the t that were drawn.
+    Fixed t and noise make two numbers comparable; a training loss jumps with the t that were drawn. With
+    ``weights``, (T,), level t takes its turn in proportion to them.
     """
     x, label = digits[:count]
-    t = torch.linspace(0, len(schedule) - 1, len(x), device=x.device).round().long()
+    share = (torch.ones(len(schedule)) if weights is None else weights.cpu()).double().cumsum(0)
+    t = torch.searchsorted(share / share[-1], (torch.arange(len(x)) + 0.5).double() / len(x)).to(x.device)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device)
     parts = zip(x.split(250), label.split(250), t.split(250), noise.split(250), strict=True)
     losses = [(ddpm_loss(model, schedule, x, y, t=t, noise=e).item(), len(x)) for x, y, t, e in parts]
@@ -84,6 +88,8 @@ class Trainer:
         self.train_digits = train.take(self.config.max_images or len(train)).to(device)
         self.test_digits = test.to(device)
         self.schedule = make_schedule(profile.schedule).to(device)
+        gamma = self.config.min_snr
+        self.level_weights = min_snr_weights(self.schedule, gamma) if gamma else None
         torch.manual_seed(self.config.seed)
         # channels_last is the layout that convolutions want: 1.2 times faster on two CPU cores.
         self.model = UNet(profile.unet).to(device).to(memory_format=torch.channels_last)
@@ -108,8 +114,11 @@ class Trainer:
         """One turn of Algorithm 1 on the images at ``index``; returns the loss."""
         x_start, label = self.train_digits[index]
         label = drop_labels(label, self.model.label.null_label, self.config.label_dropout)
+        # To draw a level more often is to weigh its loss more; ddpm_loss stays Algorithm 1.
+        weights = self.level_weights
+        t = None if weights is None else torch.multinomial(weights, len(index), replacement=True)
         with self.autocast:
-            loss = ddpm_loss(self.forward, self.schedule, x_start, label)
+            loss = ddpm_loss(self.forward, self.schedule, x_start, label, t=t)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
@@ -155,7 +164,7 @@ class Trainer:
         record = {
             "epoch": self.epoch,
             "train_loss": torch.stack(losses).mean().item(),
-            "held_out_loss": held_out_loss(self.ema, self.schedule, self.test_digits),
+            "held_out_loss": held_out_loss(self.ema, self.schedule, self.test_digits, weights=self.level_weights),
             "seconds": seconds,
             "images_per_second": self.steps_per_epoch * self.config.batch_size / seconds,
         }
@@ -209,11 +218,12 @@ class Trainer:
         if "num_averaged" not in info:
             return "it holds no training state"
         ours = json.loads(json.dumps(self.profile.to_dict()))  # tuples become lists, as in the file
+        default = Profile("").to_dict()  # what a file means that was written before a setting existed
         found = [
-            f"{section}.{key} was {value!r} and is now {ours[section].get(key)!r}"
+            f"{section}.{key} was {was!r} and is now {value!r}"
             for section in ("unet", "schedule", "train")
-            for key, value in info["profile"][section].items()
-            if ours[section].get(key) != value
+            for key, value in ours[section].items()
+            if (was := info["profile"][section].get(key, default[section][key])) != value
         ]
         if info["data"] != self.train_digits.source:
             found.append(f"its data was {info['data']} and is now {self.train_digits.source}")

@@ -6,7 +6,7 @@ from conftest import images
 from diffusers import DDPMScheduler
 
 from diffusion_lib.profiles import ScheduleConfig
-from diffusion_lib.schedules import NoiseSchedule, cosine_betas, linear_betas, make_schedule
+from diffusion_lib.schedules import NoiseSchedule, cosine_betas, linear_betas, make_schedule, min_snr_weights
 
 
 @pytest.mark.parametrize("T", [10, 1000])
@@ -66,6 +66,15 @@ def test_a_wrong_t_is_told_what_was_received(t, error, words):
     check = NoiseSchedule.from_betas(linear_betas(1000)).at.__wrapped__  # the library's own check, not the type's
     with pytest.raises(error, match=words):
         check(NoiseSchedule.from_betas(linear_betas(1000)), "betas", t, images(2, 1, 4, 4))
+
+
+def test_min_snr_weights_cap_the_loss_on_the_clean_image(schedule):
+    """Hang et al. 2023: a loss on ε weighted by w is a loss on x_0 weighted by w · SNR = min(SNR, γ)."""
+    for gamma in (1.0, 5.0):
+        weights = min_snr_weights(schedule, gamma)
+        snr = (schedule.sqrt_alphas_cumprod / schedule.sqrt_one_minus_alphas_cumprod) ** 2
+        torch.testing.assert_close(weights * snr, torch.minimum(snr, torch.full_like(snr, gamma)))
+        assert ((weights == 1) == (snr <= gamma)).all()
 
 
 def test_bad_betas_and_names_are_refused():

@@ -14,10 +14,12 @@ from diffusion_lib import checkpoints
 from diffusion_lib.checkpoints import CheckpointError, load_model, load_tensors, save_tensors
 from diffusion_lib.history import History
 from diffusion_lib.profiles import PROFILES, Profile, get_profile
-from diffusion_lib.training import Trainer, drop_labels, ema_update, fit, learning_rate
+from diffusion_lib.schedules import min_snr_weights
+from diffusion_lib.training import Trainer, drop_labels, ema_update, fit, held_out_loss, learning_rate
 
 TINY = PROFILES["tiny"]
 PROFILE = replace(TINY, train=replace(TINY.train, epochs=3, max_images=128, label_dropout=0.2, snapshot_epochs=(1, 3)))
+CPU = torch.device("cpu")
 RUN = """
 import sys
 from pathlib import Path
@@ -29,6 +31,10 @@ profile = Profile.from_dict(json.loads(sys.argv[2]))
 told = lambda trainer: print("epoch", trainer.epoch, flush=True)
 fit(profile, load_stand_in("train"), load_stand_in("test"), run_dir=sys.argv[1], on_epoch=told, progress=False)
 """
+
+
+def with_min_snr(gamma):
+    return replace(PROFILE, train=replace(PROFILE.train, min_snr=gamma))
 
 
 def start(folder):
@@ -148,6 +154,43 @@ def test_learning_rate():
     assert learning_rate(config, 50, 100) == pytest.approx(0.5)
     assert learning_rate(config, 100, 100) == pytest.approx(0)
     assert learning_rate(replace(config, decay="constant"), 90, 100) == 1.0
+
+
+class Spy(torch.nn.Module):
+    """A model that answers 0 and keeps the levels it was asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen, self.zero = [], torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x, t, label=None):
+        self.seen.append(t)
+        return self.zero * x
+
+    def shares(self):
+        seen = torch.cat(self.seen)
+        self.seen.clear()
+        return torch.bincount(seen, minlength=100) / len(seen)
+
+
+@pytest.mark.parametrize("gamma", [None, 0.5])
+def test_levels_are_drawn_and_held_out_in_proportion_to_min_snr(gamma, stand_in):
+    trainer, spy = Trainer(with_min_snr(gamma), stand_in, stand_in, CPU), Spy()
+    trainer.forward = spy
+    weights = torch.ones(100) if gamma is None else min_snr_weights(trainer.schedule, gamma)
+    expected = weights / weights.sum()
+    trainer.step(torch.zeros(40_000, dtype=torch.int64))
+    assert (spy.shares() - expected).abs().max() < 0.003  # more than five standard errors
+    held_out_loss(spy, trainer.schedule, stand_in, 1000, trainer.level_weights)
+    assert (spy.shares() - expected).abs().max() <= 0.001
+
+
+def test_a_checkpoint_from_before_a_setting_existed_means_its_default(stand_in):
+    trainer = Trainer(with_min_snr(5.0), stand_in, stand_in, CPU)
+    info = {"profile": json.loads(json.dumps(trainer.profile.to_dict())), "num_averaged": 1, "data": stand_in.source}
+    assert trainer.difference(info) == ""
+    del info["profile"]["train"]["min_snr"]
+    assert trainer.difference(info) == "train.min_snr was None and is now 5.0"
 
 
 def test_drop_labels():
