@@ -2,9 +2,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-NOTEBOOKS := notebooks/0*.ipynb
+NOTEBOOKS := notebooks/*.ipynb
 
-.PHONY: help setup lab test lint notebooks figures bench lock clean
+.PHONY: help setup lab test lint notebooks figures site bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List these commands
@@ -39,11 +39,14 @@ figures: setup  ## Draw all figures, and fill in and print the reference write-u
 	$(BIN)/python -m diffusion_lib figures
 	$(BIN)/python scripts/write_up.py --pdf
 
+site: setup  ## Build the reading site into _site; open _site/index.html, no network needed
+	$(BIN)/python scripts/build_site.py _site
+
 bench: setup  ## Measure speed beside what people would use instead (10 minutes)
 	$(BIN)/python benchmarks/bench.py
 
 lock: setup  ## Resolve the dependencies again
-	$(BIN)/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --upgrade --no-header --no-annotate --quiet -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra test --extra site --universal --python-version 3.11 --upgrade --no-header --no-annotate --quiet -o requirements.lock
 
 clean:  ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from diffusion_lib.shapes import Images, Labels
 
+Ink = Float[Tensor, "rows columns"]
 Split = Literal["train", "test"]
 STAND_IN = "scikit-learn digits (offline stand-in for MNIST)"
 # Bytes of each uncompressed file: the cheapest way to notice half a download.
@@ -58,6 +60,26 @@ class Digits:
     def to(self, device: torch.device | str) -> "Digits":
         """The same digits on ``device``."""
         return Digits(self.images.to(device), self.labels.to(device), self.source)
+
+
+def like_mnist(ink: Ink) -> Images:
+    """A drawing as MNIST would hold it, (1, 1, 28, 28) in [-1, 1]; ``ink`` (H, W), 0 is paper and 1 is ink.
+
+    The digit is cut out, fitted into 20 x 20 pixels, and placed with its centre of mass at (14, 14) (LeCun et
+    al. 1998, section III.A). A model of MNIST has seen nothing else. An empty drawing stays empty.
+    """
+    page = torch.zeros(1, 1, 28, 28)
+    rows, columns = (ink > 0.02).any(dim=1).nonzero().flatten(), (ink > 0.02).any(dim=0).nonzero().flatten()
+    if len(rows) == 0:
+        return page - 1
+    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    size = [max(1, round(20 * side / max(cut.shape))) for side in cut.shape]
+    small = interpolate(cut[None, None].float(), size, mode="bilinear", antialias=True)[0, 0].clamp(0, 1)
+    places = [torch.arange(side) for side in size]
+    mass = [(small.sum(dim=1 - axis) @ places[axis].float() / small.sum()).item() for axis in (0, 1)]
+    top, left = (min(max(0, round(14 - m)), 28 - side) for m, side in zip(mass, size, strict=True))
+    page[0, 0, top : top + size[0], left : left + size[1]] = small
+    return page * 2 - 1
 
 
 def to_float(images: UInt8[Tensor, "*shape"]) -> Tensor:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from diffusion_lib.diffusion import LabelledModel, ddim_step, p_sample, predict_x_start
+from diffusion_lib.diffusion import LabelledModel, ddim_step, p_sample, predict_x_start, q_sample
 from diffusion_lib.guidance import clipped, conditioned, guided
 from diffusion_lib.schedules import NoiseSchedule
 from diffusion_lib.shapes import EpsModel, Images, Labels, Timesteps
@@ -53,9 +53,13 @@ def sample_ddim(
     *,
     eta: float = 0.0,
     generator: torch.Generator | None = None,
+    start: int | None = None,
 ) -> Iterator[SampleStep]:
-    """Sampling in ``num_steps`` jumps (Song et al. 2021). With ``eta`` = 0 nothing random enters after x_T."""
-    times = ddim_timesteps(len(schedule), num_steps)
+    """Sampling in ``num_steps`` jumps (Song et al. 2021). With ``eta`` = 0 nothing random enters after x_T.
+
+    ``start`` is the level of ``x_T``: T-1, which is pure noise, unless it is given.
+    """
+    times = ddim_timesteps(len(schedule) if start is None else start + 1, num_steps)
     x = x_T
     for i, i_prev in zip(times, [*times[1:], -1], strict=True):
         t = torch.full((x.shape[0],), i, device=x.device)
@@ -83,6 +87,37 @@ def last(steps: Iterator[SampleStep]) -> Images:
     return final[0].x
 
 
+def asked_for(model: LabelledModel, schedule: NoiseSchedule, label: Labels | None, scale: float) -> EpsModel:
+    """The model with its label fixed, guided where ``scale`` is not 1, and its x̂_0 clipped."""
+    plain = conditioned(model, label) if label is None or scale == 1 else guided(model, label, scale)
+    return clipped(plain, schedule)
+
+
+def sdedit(
+    model: LabelledModel,
+    schedule: NoiseSchedule,
+    x_start: Images,
+    label: Labels | None,
+    level: int,
+    noise: Images,
+    num_steps: int = 50,
+    *,
+    scale: float = 1.0,
+    eta: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Iterator[SampleStep]:
+    """Noise images to ``level``, and sample back from there (Meng et al. 2022, SDEdit, Algorithm 1).
+
+    The higher the level, 0 ... T-1, the less of ``x_start`` is left and the more ``label`` decides. Takes
+    ``num_steps`` steps, or all that there are where ``level`` is lower than that.
+    """
+    t = torch.full((len(x_start),), level, device=x_start.device)
+    x_t = q_sample(schedule, x_start, t, noise)
+    eps_model = asked_for(model, schedule, label, scale)
+    steps = min(num_steps, level + 1)
+    yield from sample_ddim(eps_model, schedule, x_t, steps, eta=eta, generator=generator, start=level)
+
+
 def generate(
     model: LabelledModel,
     schedule: NoiseSchedule,
@@ -105,7 +140,7 @@ def generate(
     generator = torch.Generator(label.device).manual_seed(seed)
     parts = []
     for part, x_T in zip(label.split(batch_size), noise.split(batch_size), strict=True):
-        plain = conditioned(model, part) if scale == 1 else guided(model, part, scale)
-        steps = sample_ddim(clipped(plain, schedule), schedule, x_T, num_steps, eta=eta, generator=generator)
+        eps_model = asked_for(model, schedule, part, scale)
+        steps = sample_ddim(eps_model, schedule, x_T, num_steps, eta=eta, generator=generator)
         parts.append(last(steps).clamp(-1, 1))
     return torch.cat(parts)

@@ -113,12 +113,12 @@ def lines(
     xlabel: str,
     ylabel: str,
     log: str = "",
-    floor: tuple[str, float] | None = None,
+    floor: tuple[str, float] | Mapping[str, float] | None = None,
     width: float = 6.0,
     height: float = 3.2,
     points: bool = False,
 ) -> Picture:
-    """Curves over one x, each named in the legend; ``floor`` draws one named horizontal line.
+    """Curves over one x, each named in the legend; ``floor`` draws named horizontal lines.
 
     ``log`` holds "x", "y" or both for logarithmic axes.
     """
@@ -128,12 +128,16 @@ def lines(
         xs = x[name] if isinstance(x, Mapping) else x
         marker = "os^Dv"[i % 5] if points else None
         ax.plot(_array(xs), _array(y), color=PALETTE[i % 7], ls=DASHES[i % 7], marker=marker, ms=4, lw=1.8, label=name)
-    if floor:
-        ax.axhline(floor[1], color="#666666", lw=1, ls=(0, (1, 1)), label=floor[0])
+    floors = dict([floor]) if isinstance(floor, tuple) else dict(floor or {})
+    for i, (name, height_of_floor) in enumerate(floors.items()):
+        ax.axhline(height_of_floor, color="#666666", lw=1, ls=[(0, (1, 1)), (0, (4, 2))][i % 2], label=name)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_xscale("log" if "x" in log else "linear")
     ax.set_yscale("log" if "y" in log else "linear")
-    if len(ys) + bool(floor) > 1:
+    if "x" in log and points and not isinstance(x, Mapping):
+        ax.set_xticks(_array(x), [f"{value:g}" for value in _array(x)])
+        ax.minorticks_off()
+    if len(ys) + len(floors) > 1:
         ax.legend(fontsize=9, frameon=False)
     return picture
 

@@ -4,14 +4,23 @@ Frames are made once, as bytes, and drawn by the browser: moving the handle plot
 The kernel still knows the value, so code can read it, set it and watch it.
 """
 
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import anywidget
 import numpy as np
+import torch
 import traitlets
+from torch import Tensor
 
+from diffusion_lib.checkpoints import Pretrained
+from diffusion_lib.data import Digits, like_mnist, to_bytes
+from diffusion_lib.diffusion import q_sample
 from diffusion_lib.player import SCRIPT, film, player_html
+from diffusion_lib.samplers import sdedit
+from diffusion_lib.shapes import Images
 
 
 class FrameSlider(anywidget.AnyWidget):
@@ -66,3 +75,107 @@ export default { render({ model, el }) {
         shown = super()._repr_mimebundle_(**options)
         data, metadata = shown if isinstance(shown, tuple) else (shown, {})
         return {**(data or {}), "text/html": self._html, "text/plain": f"Slider: {self.alt}"}, metadata
+
+
+class SketchPad(anywidget.AnyWidget):
+    """Draw a digit, noise it to a level, and see the model bring it back as the label asked for (SDEdit).
+
+    ``panes`` is what the browser shows: the drawing as the model sees it, the state x_t, and the clean image that
+    the model predicts, 3 x 28 x 28 bytes. ``label`` -1 asks for any digit. Each run draws new noise.
+    """
+
+    _esm = Path(__file__).with_name("sketch.js").read_text()
+    _css = Path(__file__).with_name("sketch.css").read_text()
+    SIDE = 140  # pixels of the pad's side
+    panes = traitlets.CBytes(b"").tag(sync=True)
+    label = traitlets.Int(3, min=-1, max=9).tag(sync=True)
+    level = traitlets.Int(500).tag(sync=True)
+    highest = traitlets.Int(999).tag(sync=True)
+    status = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, trained: Pretrained, digits: Digits, *, num_steps: int = 50, seed: int = 0) -> None:
+        self.trained, self.digits, self.num_steps = trained, digits, num_steps
+        self.generator = torch.Generator().manual_seed(seed)
+        self.drawing = torch.full((1, 1, 28, 28), -1.0)
+        self.noise = torch.randn(self.drawing.shape, generator=self.generator)
+        highest = len(trained.schedule) - 1
+        super().__init__(highest=highest, level=highest // 2, status="Draw a digit, or take one.")
+        self._preview()
+        self.on_msg(self._hear)
+
+    @traitlets.validate("level")
+    def _in_range(self, proposal: Any) -> int:
+        if not 0 <= proposal["value"] <= self.highest:
+            raise ValueError(f"level must lie in 0 ... {self.highest}, but is {proposal['value']}.")
+        return proposal["value"]
+
+    @traitlets.observe("level")
+    def _levelled(self, change: Any) -> None:
+        self._preview()
+
+    def _hear(self, widget: Any, content: dict[str, Any], buffers: Any) -> None:
+        match content["do"]:
+            case "draw":
+                self.draw(bytes(buffers[0]))
+            case "take":
+                self.take(content["digit"])
+            case "clear":
+                self.clear()
+            case "run":
+                self.level, self.label = content["level"], content["label"]
+                self.run()
+
+    def draw(self, pad: bytes) -> None:
+        """Take over what was drawn, 140 x 140 bytes, 0 is ink."""
+        grey = np.frombuffer(pad, np.uint8).reshape(self.SIDE, self.SIDE)
+        self.drawing = like_mnist(torch.from_numpy(1 - grey / np.float32(255)))
+        self._preview()
+
+    def take(self, digit: int) -> None:
+        """Put a random test digit of that label on the pad."""
+        those = (self.digits.labels == digit).nonzero().flatten()
+        chosen = those[torch.randint(len(those), (1,), generator=self.generator)]
+        self.drawing = self.digits[chosen][0].cpu()
+        self._preview()
+        self.status = f"A {digit} from the test set."
+        self.send({"do": "show"})
+
+    def clear(self) -> None:
+        """An empty pad."""
+        self.drawing = torch.full((1, 1, 28, 28), -1.0)
+        self._preview()
+        self.status = "Draw a digit, or take one."
+
+    def run(self) -> Images:
+        """Noise the drawing to ``level`` and bring it back, showing each step; returns the result."""
+        start, device = time.perf_counter(), self.trained.schedule.betas.device
+        label = None if self.label < 0 else torch.tensor([self.label], device=device)
+        self.noise = torch.randn(self.drawing.shape, generator=self.generator)
+        wanted = "any digit" if label is None else f"a {self.label}"
+        steps = sdedit(
+            self.trained.model, self.trained.schedule, self.drawing.to(device), label, self.level,
+            self.noise.to(device), self.num_steps, scale=self.trained.profile.sample_scale,
+        )  # fmt: skip
+        for count, step in enumerate(steps, start=1):
+            self._show(step.x.cpu(), step.x_start.cpu())
+            self.status = f"From t = {self.level} as {wanted}: step {count}, t = {step.t}."
+        self.status = (
+            f"Brought back as {wanted} from t = {self.level}: {count} steps, {time.perf_counter() - start:.1f} s."
+        )
+        return step.x
+
+    def _preview(self) -> None:
+        t = torch.tensor([self.level])
+        self._show(
+            q_sample(self.trained.schedule.to("cpu"), self.drawing, t, self.noise), torch.full_like(self.noise, -1)
+        )
+
+    def _show(self, x_t: Tensor, x_start: Tensor) -> None:
+        small = torch.cat([self.drawing, x_t, x_start]).clamp(-1, 1)
+        self.panes = (255 - to_bytes(small)).numpy().tobytes()
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        shown = super()._repr_mimebundle_(**options)
+        data, metadata = shown if isinstance(shown, tuple) else (shown, {})
+        words = "A pad to draw a digit on. It needs a running kernel: open this notebook in JupyterLab and run it."
+        return {**(data or {}), "text/html": f"<p><em>{words}</em></p>", "text/plain": words}, metadata

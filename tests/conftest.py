@@ -59,6 +59,18 @@ def mnist() -> dict[str, Digits]:
     return digits
 
 
+@pytest.fixture(scope="module")
+def browser():
+    from lab_server import CHROMIUM, FLAGS
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM, "DIFFUSION_REQUIRE_BROWSER is set, but there is no Chromium"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
 def images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     """Standard normal "images"; no assertion depends on the values drawn."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)

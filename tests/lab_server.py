@@ -12,8 +12,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nbformat
+import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -26,6 +28,12 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+REQUIRED = bool(os.environ.get("DIFFUSION_REQUIRE_BROWSER"))
+NEEDS_CHROMIUM = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM and not REQUIRED, reason="needs Chromium: install your system's chromium package"),
+]
+SCREENSHOTS = os.environ.get("DIFFUSION_SCREENSHOTS")  # a folder to keep pictures in
 PANEL = "[...window.jupyterapp.shell.widgets('main')].find(w => w.context && w.sessionContext)"
 READY = """() => {
   const panel = PANEL;
@@ -102,3 +110,27 @@ def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
                 break
             time.sleep(0.5)
     raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()}")
+
+
+def keep(page: Any, name: str) -> None:
+    """A picture of the page, where a folder for pictures was named."""
+    if SCREENSHOTS:
+        Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=f"{SCREENSHOTS}/{name}.png")
+
+
+def move_every_slider(page: Any, name: str) -> int:
+    """Move each slider of a saved page to both ends by keyboard; its words and its picture must follow."""
+    boxes = page.locator("[id^=player-]")
+    for i in range(boxes.count()):
+        slider, text, canvas = (boxes.nth(i).locator(part) for part in ("input[type=range]", "output", "canvas"))
+        slider.scroll_into_view_if_needed()
+        seen = []
+        for key in ("Home", "End"):
+            slider.focus()
+            page.keyboard.press(key)
+            assert canvas.get_attribute("aria-label").endswith(text.inner_text())
+            seen.append((text.inner_text(), canvas.evaluate("canvas => canvas.toDataURL()")))
+        assert all(first != last for first, last in zip(*seen, strict=True))
+        keep(page, f"{name}_slider_{i}")
+    return boxes.count()

@@ -1,39 +1,15 @@
 """The series in a real browser: JupyterLab with a kernel, and an exported page with the network off."""
 
-import os
 import secrets
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import ROOT
-from lab_server import CHROMIUM, ERRORS, FINISHED, FLAGS, KERNEL_SAYS, READY, RUN_ALL, serve
+from lab_server import ERRORS, FINISHED, KERNEL_SAYS, NEEDS_CHROMIUM, READY, RUN_ALL, keep, move_every_slider, serve
 
-REQUIRED = bool(os.environ.get("DIFFUSION_REQUIRE_BROWSER"))
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM and not REQUIRED, reason="needs Chromium: install your system's chromium package"),
-]
-SCREENSHOTS = os.environ.get("DIFFUSION_SCREENSHOTS")  # a folder to keep pictures in
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    assert CHROMIUM, "DIFFUSION_REQUIRE_BROWSER is set, but there is no Chromium"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-def keep(page, name):
-    if SCREENSHOTS:
-        Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=f"{SCREENSHOTS}/{name}.png")
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +26,25 @@ def lab(tmp_path_factory):
         yield server
 
 
-def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser, lab):
+def pixels(canvas):
+    return canvas.evaluate("canvas => canvas.toDataURL()")
+
+
+def open_and_run(page, lab, name):
+    """Open the notebook and run all its cells."""
     address, token = lab
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    complaints = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.goto(f"{address}/lab/workspaces/{secrets.token_hex(4)}/tree/01_forward_process.ipynb?token={token}")
+    page.goto(f"{address}/lab/workspaces/{secrets.token_hex(4)}/tree/{name}?token={token}")
     page.wait_for_function("() => window.jupyterapp !== undefined", timeout=60_000)
     page.wait_for_function(READY, timeout=90_000)
     page.evaluate(RUN_ALL)
     page.wait_for_function(FINISHED, timeout=180_000)
+
+
+def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser, lab):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    open_and_run(page, lab, "01_forward_process.ipynb")
 
     slider = page.locator(".jp-OutputArea-output input[type=range]").first
     slider.scroll_into_view_if_needed()
@@ -94,8 +79,66 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
     page.close()
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")))
-def test_every_slider_of_an_exported_page_moves_with_the_network_off(browser, tmp_path, name):
+def test_a_digit_is_drawn_and_brought_back_by_mouse_and_by_keyboard(browser, lab):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    open_and_run(page, lab, "draw_a_digit.ipynb")
+    box = page.locator(".sketch")
+    box.scroll_into_view_if_needed()
+    page.wait_for_timeout(1000)  # the notebook lays out the cells that have come into view
+    box.scroll_into_view_if_needed()
+    pad, seen, state, guess = (box.locator("canvas").nth(i) for i in range(4))
+    status, run = box.locator("[role=status]"), box.get_by_role("button", name="Noise it and bring it back")
+    blank = [pixels(c) for c in (pad, seen, state, guess)]
+
+    place = pad.bounding_box()
+    page.mouse.move(place["x"] + 40, place["y"] + 35)
+    page.mouse.down()
+    for x, y in ((95, 35), (90, 60), (70, 110)):  # a 7
+        page.mouse.move(place["x"] + x, place["y"] + y, steps=5)
+    drawn = pixels(pad)
+    page.mouse.up()
+    assert drawn != blank[0]  # the pad itself waits for nobody
+    page.wait_for_function("([c, before]) => c.toDataURL() !== before", arg=[seen.element_handle(), blank[1]])
+    noised = pixels(state)
+    assert noised != blank[2]
+
+    box.get_by_role("combobox").nth(1).select_option("7")
+    run.click()
+    page.wait_for_function("node => node.textContent.startsWith('From t = 499 as a 7')", arg=status.element_handle())
+    page.wait_for_function("node => node.textContent.startsWith('Brought back')", arg=status.element_handle())
+    assert pixels(state) != noised
+    assert pixels(guess) != blank[3]
+    keep(page, "sketch_mouse")
+
+    result = pixels(state)
+    clear = box.get_by_role("button", name="Clear")
+    clear.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("([c, before]) => c.toDataURL() === before", arg=[seen.element_handle(), blank[1]])
+    assert pixels(pad) == blank[0]
+    box.get_by_role("combobox").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # Take it
+    page.wait_for_function("([c, before]) => c.toDataURL() !== before", arg=[seen.element_handle(), blank[1]])
+    assert "from the test set" in status.inner_text()
+    assert pixels(pad) != blank[0]
+    slider = box.get_by_role("slider")
+    slider.focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "t = 509"
+    run.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function("node => node.textContent.includes('from t = 509: 50 steps')", arg=status.element_handle())
+    assert pixels(state) != result
+    keep(page, "sketch_keyboard")
+    assert page.evaluate(ERRORS) == 0
+    page.close()
+
+
+def test_every_slider_of_an_exported_page_moves_with_the_network_off(browser, tmp_path):
+    name = "02_embeddings_and_unet"
     notebook = str(ROOT / "notebooks" / f"{name}.ipynb")
     command = [sys.executable, "-m", "nbconvert", "--to", "html", "--output-dir", str(tmp_path), notebook]
     out = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -103,17 +146,5 @@ def test_every_slider_of_an_exported_page_moves_with_the_network_off(browser, tm
     context = browser.new_context(offline=True, viewport={"width": 800, "height": 900})
     page = context.new_page()
     page.goto((tmp_path / f"{name}.html").as_uri(), wait_until="domcontentloaded")
-    boxes = page.locator("[id^=player-]")
-    assert boxes.count() >= 1
-    for i in range(boxes.count()):
-        slider, text, canvas = (boxes.nth(i).locator(part) for part in ("input[type=range]", "output", "canvas"))
-        slider.scroll_into_view_if_needed()
-        seen = []
-        for key in ("Home", "End"):
-            slider.focus()
-            page.keyboard.press(key)
-            assert canvas.get_attribute("aria-label").endswith(text.inner_text())
-            seen.append((text.inner_text(), canvas.evaluate("canvas => canvas.toDataURL()")))
-        assert all(first != last for first, last in zip(*seen, strict=True))
-        keep(page, f"export_{name[:2]}_slider_{i}")
+    move_every_slider(page, "export_02")
     context.close()

@@ -38,7 +38,7 @@ def locked(python):
 def test_the_lock_satisfies_pyproject(python):
     versions = locked(python)
     assert python in SpecifierSet(PROJECT["requires-python"])
-    for name, specifier in {**needed(), **needed("test"), **needed("tensorboard")}.items():
+    for name, specifier in {**needed(), **needed("test"), **needed("tensorboard"), **needed("site")}.items():
         assert versions[name] in specifier, f"{name} {versions.get(name)} is not {specifier}"
 
 
@@ -63,5 +63,5 @@ def test_no_committed_file_names_an_address_to_download_from():
 def test_this_environment_is_the_lock():
 
     for name, pinned in locked(f"{sys.version_info[0]}.{sys.version_info[1]}").items():
-        if name in {**needed(), **needed("test")}:
+        if name in {**needed(), **needed("test"), **needed("site")}:
             assert version(name) == pinned, f"{name}: run make setup"

@@ -4,10 +4,10 @@ import pytest
 import torch
 from conftest import images
 
-from diffusion_lib.diffusion import ddim_step, p_sample
+from diffusion_lib.diffusion import ddim_step, p_sample, q_sample
 from diffusion_lib.guidance import clipped, conditioned, guided
 from diffusion_lib.oracles import finite_set_oracle, gaussian_oracle, point_oracle
-from diffusion_lib.samplers import ddim_timesteps, generate, last, sample_ddim, sample_ddpm
+from diffusion_lib.samplers import ddim_timesteps, generate, last, sample_ddim, sample_ddpm, sdedit
 from diffusion_lib.schedules import NoiseSchedule, cosine_betas, linear_betas
 
 
@@ -168,3 +168,25 @@ def test_generate_gives_one_image_for_each_label_whatever_the_batches():
     torch.testing.assert_close(generate(model, schedule, label, 5, eta=0.0, batch_size=2), flat)
     assert torch.equal(generate(model, schedule, label, 5), whole)
     assert not torch.equal(generate(model, schedule, label, 5, seed=1), whole)
+
+
+@pytest.mark.parametrize("level", [0, 7, 99])
+def test_sdedit_starts_from_the_noised_image_at_its_level(schedule, level):
+    """A spy sees the first x_t and every t; with one possible image, that image comes back from any level."""
+    if level >= len(schedule):
+        level = len(schedule) - 1
+    x_start, noise, target = images(3, 1, 8, 8).clamp(-1, 1), images(3, 1, 8, 8, seed=1), images(1, 8, 8, seed=2)
+    target, seen = target.clamp(-0.9, 0.9), []
+    oracle = point_oracle(schedule, target)
+
+    def model(x, t, label=None):
+        seen.append((x, t.unique().item()))
+        return oracle(x, t)
+
+    out = last(sdedit(model, schedule, x_start, torch.tensor([1, 2, 3]), level, noise, 5))
+    times = [t for _, t in seen]
+    torch.testing.assert_close(seen[0][0], q_sample(schedule, x_start, torch.full((3,), level), noise))
+    assert times[0] == level
+    assert times[-1] == 0
+    assert len(times) == min(5, level + 1)
+    torch.testing.assert_close(out, target.expand(3, 1, 8, 8), atol=1e-6, rtol=0)

@@ -19,7 +19,6 @@ STUDENT_PARTS = {
     "__init__", "exercises", "probing", "probes_network", "probes", "records", "checks", "commands", "packing",
 }  # fmt: skip
 TOP_FILES = ("pyproject.toml", "requirements.lock", "environment.yml", "LICENSE")
-NOTEBOOKS = ("01", "02", "03", "04", "05")
 LATER = "*This part of the notebook opens after the deadline.*"
 SOLUTION = "solution"  # tag of notebook cells that would give an answer away
 FIXED_DATE = (2020, 1, 1, 0, 0, 0)  # in zips, so that equal trees give equal bytes
@@ -115,10 +114,9 @@ def _student(folder: Path, assignment: Assignment) -> None:
         (folder / goal).write_text(fill(text, assignment), encoding="utf-8")
     (folder / "notebooks").mkdir()
     for path in sorted((root / "notebooks").glob("*.ipynb")):
-        if path.name[:2] in NOTEBOOKS:
-            book = student_notebook(json.loads(path.read_text(encoding="utf-8")), path.stem, assignment)
-            text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
-            (folder / "notebooks" / path.name).write_text(text, encoding="utf-8")
+        book = student_notebook(json.loads(path.read_text(encoding="utf-8")), path.stem, assignment)
+        text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
+        (folder / "notebooks" / path.name).write_text(text, encoding="utf-8")
 
 
 def fill(text: str, assignment: Assignment) -> str:

@@ -1,0 +1,114 @@
+// A pad to draw a digit on, and three small pictures that the kernel paints. Every control is a native one, so
+// all of it works by keyboard.
+const SIDE = 28, INK = 140; // pixels of a digit; pixels of the pad
+
+function make(tag, properties, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+function paint(canvas, bytes) {
+  const pen = canvas.getContext("2d"), image = pen.createImageData(SIDE, SIDE);
+  bytes.forEach((grey, i) => image.data.set([grey, grey, grey, 255], 4 * i));
+  pen.putImageData(image, 0, 0);
+}
+
+function drawingPad(changed) {
+  const pad = make("canvas", { width: INK, height: INK, className: "sketch-pad" });
+  pad.setAttribute("role", "img");
+  pad.setAttribute("aria-label", "Drawing pad for a mouse or a finger. By keyboard, take a test digit instead.");
+  const pen = pad.getContext("2d", { willReadFrequently: true });
+  Object.assign(pen, { lineWidth: 12, lineCap: "round", lineJoin: "round", fillStyle: "white" });
+  const wipe = () => pen.fillRect(0, 0, INK, INK);
+  const place = event => {
+    const box = pad.getBoundingClientRect();
+    return [((event.clientX - box.left) * INK) / box.width, ((event.clientY - box.top) * INK) / box.height];
+  };
+  let last = null;
+  pad.addEventListener("pointerdown", event => {
+    pad.setPointerCapture(event.pointerId);
+    last = place(event);
+    stroke(last);
+  });
+  pad.addEventListener("pointermove", event => { if (last) stroke(place(event)); });
+  for (const end of ["pointerup", "pointercancel"])
+    pad.addEventListener(end, () => { if (last) { last = null; changed(read()); } });
+  function stroke(to) {
+    pen.beginPath();
+    pen.moveTo(...last);
+    pen.lineTo(...to);
+    pen.stroke();
+    last = to;
+  }
+  function read() {
+    const rgba = pen.getImageData(0, 0, INK, INK).data;
+    return Uint8Array.from({ length: INK * INK }, (_, i) => rgba[4 * i]);
+  }
+  function show(small) {
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(small, 0, 0, INK, INK);
+  }
+  wipe();
+  return { pad, wipe, show };
+}
+
+function render({ model, el }) {
+  const number = (min, max) => [...Array(max - min + 1).keys()].map(i => min + i);
+  const choices = (list, value) => make("select", {}, ...list.map(([text, v]) =>
+    make("option", { textContent: text, value: v, selected: v === value })));
+  const tell = (name, value) => { model.set(name, value); model.save_changes(); };
+  const { pad, wipe, show } = drawingPad(ink => model.send({ do: "draw" }, undefined, [ink.buffer]));
+
+  const label = choices([...number(0, 9).map(i => [`as a ${i}`, i]), ["as any digit", -1]], model.get("label"));
+  label.addEventListener("change", () => tell("label", +label.value));
+  const level = make("input", { type: "range", min: 0, max: model.get("highest"), value: model.get("level") });
+  const readout = make("output", {});
+  level.addEventListener("input", () => { said(); tell("level", +level.value); });
+  const said = () => {
+    readout.textContent = `t = ${level.value}`;
+    level.setAttribute("aria-valuetext", readout.textContent);
+  };
+  const example = choices(number(0, 9).map(i => [`a test digit: ${i}`, i]), 3);
+  const button = (text, action) => {
+    const made = make("button", { textContent: text, type: "button" });
+    made.addEventListener("click", action);
+    return made;
+  };
+  const take = button("Take it", () => model.send({ do: "take", digit: +example.value }));
+  const clear = button("Clear", () => { wipe(); model.send({ do: "clear" }); });
+  // A message overtakes settings that are still on their way, so it takes them along.
+  const run = button("Noise it and bring it back", () =>
+    model.send({ do: "run", level: +level.value, label: +label.value }));
+  const status = make("p", { className: "sketch-status" });
+  status.setAttribute("role", "status");
+
+  const titles = ["as the model sees it", "x_t", "its idea of the clean digit"];
+  const panes = titles.map(title => {
+    const canvas = make("canvas", { width: SIDE, height: SIDE });
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", title);
+    return canvas;
+  });
+  const figure = (canvas, title) => make("figure", {}, canvas, make("figcaption", { textContent: title }));
+  const box = make("div", { className: "sketch" },
+    make("div", { className: "sketch-row" }, figure(pad, "draw here"), ...panes.map((c, i) => figure(c, titles[i]))),
+    make("div", { className: "sketch-row" }, example, take, clear),
+    make("div", { className: "sketch-row" }, make("label", {}, "noise to ", level, " ", readout), label, run), status);
+  box.addEventListener("keydown", event => event.stopPropagation()); // JupyterLab would take the arrow keys
+  el.append(box);
+
+  const refresh = () => {
+    const view = model.get("panes"), bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+    panes.forEach((canvas, i) => paint(canvas, bytes.subarray(i * SIDE * SIDE, (i + 1) * SIDE * SIDE)));
+  };
+  const hear = () => { status.textContent = model.get("status"); };
+  model.on("change:panes", refresh);
+  model.on("change:status", hear);
+  model.on("change:level", () => { level.value = model.get("level"); said(); });
+  model.on("change:label", () => { label.value = model.get("label"); });
+  model.on("msg:custom", message => { if (message.do === "show") { refresh(); show(panes[0]); } });
+  refresh(); hear(); said();
+}
+
+export default { render };

@@ -1,0 +1,144 @@
+"""Build the reading site: python scripts/build_site.py [OUT], by default _site.
+
+The notebooks are the only source of their pages; this gathers them, the README's first part, the glossary, and the
+page that leads from a symptom to its mistakes, and has Sphinx build them. The result opens from disk.
+"""
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from diffusion_lib.homework.mistakes import MISTAKES, Mistake
+
+ROOT = Path(__file__).parents[1]
+SITE = ROOT / "site"
+PICTURE = '<img src="data:image/png;base64,{data}" alt="{alt}">'
+TOC = """
+```{toctree}
+:hidden:
+:caption: The series
+
+PAGES
+```
+
+```{toctree}
+:hidden:
+:caption: Beside it
+
+debugging
+glossary
+```
+"""
+
+
+def gather(source: Path) -> None:
+    """Everything that Sphinx reads, in one folder."""
+    for name in ("conf.py", "glossary.md"):
+        shutil.copyfile(SITE / name, source / name)
+    shutil.copytree(ROOT / "figures", source / "figures")
+    shutil.copytree(SITE / "symptoms", source / "_static" / "symptoms")
+    shutil.copyfile(SITE / "site.css", source / "_static" / "site.css")
+    shutil.copyfile(mathjax(), source / "_static" / "tex-svg.js")
+    (source / "notebooks").mkdir()
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    for path in notebooks:
+        text = json.dumps(readable(json.loads(path.read_text(encoding="utf-8"))))
+        (source / "notebooks" / path.name).write_text(text, encoding="utf-8")
+    (source / "index.md").write_text(front(notebooks), encoding="utf-8")
+    (source / "debugging.md").write_text(debugging(), encoding="utf-8")
+
+
+def mathjax() -> Path:
+    """The one script that draws equations, from the package that holds MathJax."""
+    package = importlib.util.find_spec("sphinx-mathjax-offline")
+    if package is None or package.origin is None:
+        raise SystemExit("sphinx-mathjax-offline is missing: run make setup.")
+    return Path(package.origin).parent / "static" / "mathjax" / "tex-svg.js"
+
+
+def readable(book: dict[str, Any]) -> dict[str, Any]:
+    """A notebook whose pictures carry their alt text where a page shows it, without links that lead out of the site."""
+    for cell in book["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = inside("".join(cell["source"]))
+        for output in cell.get("outputs", []):
+            data, alt = output.get("data", {}), output.get("metadata", {}).get("image/png", {}).get("alt")
+            if "image/png" in data and alt:
+                png = "".join(data.pop("image/png")).strip()
+                data["text/html"] = PICTURE.format(data=png, alt=escape(alt))
+    return book
+
+
+def inside(text: str) -> str:
+    """The text with links to files that are not pages turned into plain words."""
+    return re.sub(r"(?<!!)\[([^\]]+)\]\((?!http|#|\d\d_|notebooks/|draw_)[^)]+\)", r"\1", text)
+
+
+def front(notebooks: list[Path]) -> str:
+    """The first page: the README down to where it speaks of reading."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("Only want to read?")[0]
+    pages = "\n".join(f"notebooks/{path.stem}" for path in notebooks)
+    return inside(text) + TOC.replace("PAGES", pages)
+
+
+def debugging() -> str:
+    """From a symptom to its mistakes, each with what it draws, a hint, and what to reread."""
+    symptoms = tomllib.loads((SITE / "symptoms.toml").read_text(encoding="utf-8"))["symptom"]
+    measured = json.loads((SITE / "symptoms.json").read_text(encoding="utf-8"))
+    mistakes = {mistake.id: mistake for mistake in MISTAKES}
+    correct = [told(name, numbers) for name, numbers in measured.items() if name.endswith("/correct")]
+    page = [(SITE / "debugging.md").read_text(encoding="utf-8").replace("RIGHT", "\n".join(correct))]
+    for symptom in symptoms:
+        page.append(f"## {symptom['title']}\n\n{symptom['text']}\n")
+        page += [entry(mistakes[name], measured.get(name)) for name in symptom["mistakes"]]
+    return "\n".join(page)
+
+
+def entry(mistake: Mistake, measured: dict[str, Any] | None) -> str:
+    """One mistake: its name, where, a hint, and what was measured."""
+    number = mistake.reread[:2]
+    target = next((ROOT / "notebooks").glob(f"{number}_*.ipynb"))
+    text = (
+        f"**{mistake.name}** · `{mistake.exercise}`<br>{mistake.hint} "
+        f"Reread [{mistake.reread}](notebooks/{target.name}).\n"
+    )
+    return text + ("\n" + told(mistake.name, measured) if measured else "")
+
+
+def told(name: str, measured: dict[str, Any]) -> str:
+    """What was seen when it ran."""
+    if "error" in measured:
+        return f"Seen: {measured['error']}.\n"
+    alt = f"The digits 0 to 9 as drawn by: {name}."
+    picture = f'<img class="strip" src="_static/symptoms/{measured["picture"]}" alt="{escape(alt)}">'
+    numbers = f"agreement {measured['agreement']:.0%}, spread {measured['spread']:.2f} of real digits'"
+    return (
+        f"{'`' + name.split('/')[0] + '`, correct' if name.endswith('/correct') else 'Seen'}: {numbers}.\n\n{picture}\n"
+    )
+
+
+def main(out: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # what the builder leaves beside its pages stays in here
+        source, pages = Path(folder) / "source", Path(folder) / "html"
+        source.mkdir()
+        gather(source)
+        command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", str(source), str(pages)]
+        done = subprocess.run(command, check=False)
+        if done.returncode:
+            raise SystemExit(done.returncode)
+        shutil.rmtree(pages / ".doctrees")
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(pages, out)
+    print(f"Open {out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "_site"))

@@ -1,0 +1,99 @@
+"""Run every wrong sampler of the catalogue with the shipped weights, and keep what it draws.
+
+    python scripts/measure_symptoms.py
+
+Writes site/symptoms.json (agreement, spread and ink of 40 digits, or the error) and site/symptoms/*.png (the digits
+0 to 9), for the page that leads from a symptom to its mistakes.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffusion_lib import samplers
+from diffusion_lib.checkpoints import load_classifier, load_pretrained
+from diffusion_lib.data import load_digits
+from diffusion_lib.guidance import clipped, conditioned
+from diffusion_lib.homework.mistakes import Mistake, build, of
+from diffusion_lib.metrics import label_agreement, within_class_spread
+from diffusion_lib.player import png
+from diffusion_lib.schedules import NoiseSchedule
+from diffusion_lib.viz import mosaic, to_gray
+
+SITE = Path(__file__).parents[1] / "site"
+LEVELS = 100  # of the 1000 levels, for p_sample
+DDIM_STEPS, SCALE = 25, 1.5
+
+
+class Bench:
+    """The shipped model, forty wanted digits and their noise."""
+
+    def __init__(self) -> None:
+        trained, test = load_pretrained(), load_digits("test")
+        self.model, self.schedule, self.classifier = trained.model, trained.schedule, load_classifier()
+        self.label = torch.arange(10).repeat(4)
+        self.x_T = torch.randn(40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        self.real_spread = within_class_spread(*test[:])
+        self.kept = torch.linspace(0, len(self.schedule) - 1, LEVELS).round().long()
+        alpha_bar = self.schedule.alphas_cumprod.double()[self.kept]
+        before = torch.cat([torch.ones(1).double(), alpha_bar[:-1]])
+        self.short = NoiseSchedule.from_betas(1 - alpha_bar / before).to("cpu")
+
+    def p_sample(self, step: Callable[..., Tensor]) -> Tensor:
+        guess = clipped(lambda x, t: self.model(x, self.kept[t], self.label), self.short)
+        generator = torch.Generator().manual_seed(0)
+        return samplers.last(samplers.sample_ddpm(guess, self.short, self.x_T, generator=generator, step=step))
+
+    def ddim_step(self, step: Callable[..., Tensor]) -> Tensor:
+        correct, samplers.ddim_step = samplers.ddim_step, step  # type: ignore[assignment]
+        try:
+            return self.ddim(conditioned(self.model, self.label))
+        finally:
+            samplers.ddim_step = correct
+
+    def guided(self, guide: Callable[..., Any]) -> Tensor:
+        return self.ddim(guide(self.model, self.label.clone(), SCALE))
+
+    def ddim(self, eps_model: Any) -> Tensor:
+        guess, generator = clipped(eps_model, self.schedule), torch.Generator().manual_seed(0)
+        return samplers.last(
+            samplers.sample_ddim(guess, self.schedule, self.x_T, DDIM_STEPS, eta=1.0, generator=generator)
+        )
+
+    def measure(self, exercise: str, picture: str, *mistakes: Mistake) -> dict[str, Any]:
+        """What the sampler with these mistakes draws, in numbers; its digits as a picture."""
+        try:
+            images = getattr(self, exercise)(build(exercise, *mistakes)).clamp(-1, 1)
+        except RuntimeError as error:
+            return {"error": str(error).splitlines()[0]}
+        if not images.isfinite().all():
+            return {"error": "every pixel becomes NaN"}
+        (SITE / "symptoms" / picture).write_bytes(png(mosaic(to_gray(images[:10]), columns=10)))
+        return {
+            "picture": picture,
+            "agreement": label_agreement(self.classifier, images, self.label),
+            "spread": within_class_spread(images, self.label) / self.real_spread,
+        }
+
+
+def main() -> None:
+    bench = Bench()
+    shutil.rmtree(SITE / "symptoms", ignore_errors=True)
+    (SITE / "symptoms").mkdir()
+    found = {}
+    for exercise in ("p_sample", "ddim_step", "guided"):
+        found[f"{exercise}/correct"] = bench.measure(exercise, f"{exercise}_correct.png")
+        for i, mistake in enumerate(of(exercise), start=1):
+            found[mistake.id] = bench.measure(exercise, f"{exercise}_{i:02}.png", mistake)
+    (SITE / "symptoms.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name, numbers in found.items():
+        print(f"{name:<72}", {k: v if isinstance(v, str) else round(v, 2) for k, v in numbers.items()})
+
+
+if __name__ == "__main__":
+    main()
