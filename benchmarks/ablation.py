@@ -25,9 +25,10 @@ from diffusion_lib.data import load_digits
 from diffusion_lib.diffusion import q_sample
 from diffusion_lib.metrics import label_agreement, wilson_interval, within_class_spread
 from diffusion_lib.profiles import PROFILES, Profile
+from diffusion_lib.recipe import ema_update, held_out_loss, learning_rate
 from diffusion_lib.runs import device_name, versions
 from diffusion_lib.samplers import generate
-from diffusion_lib.training import Trainer, ema_update, held_out_loss, learning_rate
+from diffusion_lib.training import Trainer
 from diffusion_lib.unet import UNet
 
 HERE = Path(__file__).parent

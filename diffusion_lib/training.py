@@ -20,15 +20,14 @@ from tqdm.auto import tqdm
 from diffusion_lib.checkpoints import CheckpointError, load_into, load_tensors, save_model, save_tensors
 from diffusion_lib.data import Digits
 from diffusion_lib.diffusion import ddpm_loss
+from diffusion_lib.distributed import Team, teamwork
 from diffusion_lib.history import History
-from diffusion_lib.profiles import Profile, TrainConfig
+from diffusion_lib.profiles import Profile
+from diffusion_lib.recipe import draw_levels, drop_labels, ema_update, held_out_loss, learning_rate
 from diffusion_lib.schedules import NoiseSchedule, make_schedule, min_snr_weights
-from diffusion_lib.shapes import Labels
 from diffusion_lib.unet import UNet
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
 LOG_EVERY = 50  # steps
-HELD_OUT = 1000  # test images of the held-out loss
 
 
 def default_device() -> torch.device:
@@ -38,53 +37,15 @@ def default_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
-    """A linear warm-up, then constant or half a cosine down to 0."""
-    rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
-    if config.decay == "cosine":
-        rate *= 0.5 * (1 + math.cos(math.pi * step / total_steps))
-    return rate
-
-
-def ema_update(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """An exponential moving average whose early steps forget faster: decay_n = min(decay, (1+n) / (10+n))."""
-
-    @torch.no_grad()
-    def update(averaged: Tensors, current: Tensors, num_averaged: Tensor | int) -> None:
-        n = float(num_averaged)
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
-
-    return update
-
-
-def drop_labels(label: Labels, null_label: int, share: float) -> Labels:
-    """``label`` with a random ``share`` of its entries replaced by the null label (Ho and Salimans 2022)."""
-    return label.where(torch.rand(label.shape, device=label.device) >= share, null_label)
-
-
-@torch.no_grad()
-def held_out_loss(
-    model: nn.Module, schedule: NoiseSchedule, digits: Digits, count: int = HELD_OUT, weights: Tensor | None = None
-) -> float:
-    """The loss on the first ``count`` digits with every t in turn and the same noise each time.
-
-    Fixed t and noise make two numbers comparable; a training loss jumps with the t that were drawn. With
-    ``weights``, (T,), level t takes its turn in proportion to them.
-    """
-    x, label = digits[:count]
-    share = (torch.ones(len(schedule)) if weights is None else weights.cpu()).double().cumsum(0)
-    t = torch.searchsorted(share / share[-1], (torch.arange(len(x)) + 0.5).double() / len(x)).to(x.device)
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device)
-    parts = zip(x.split(250), label.split(250), t.split(250), noise.split(250), strict=True)
-    losses = [(ddpm_loss(model, schedule, x, y, t=t, noise=e).item(), len(x)) for x, y, t, e in parts]
-    return sum(loss * n for loss, n in losses) / len(x)
-
-
 class Trainer:
     """A network, its average and its optimiser; one method trains an epoch, two save and restore it all."""
 
-    def __init__(self, profile: Profile, train: Digits, test: Digits, device: torch.device) -> None:
+    def __init__(
+        self, profile: Profile, train: Digits, test: Digits, device: torch.device, team: Team | None = None
+    ) -> None:
         self.profile, self.config, self.device = profile, profile.train, device
+        self.team = team or Team()
+        self.team.check(self.config.batch_size)
         self.train_digits = train.take(self.config.max_images or len(train)).to(device)
         self.test_digits = test.to(device)
         self.schedule = make_schedule(profile.schedule).to(device)
@@ -98,7 +59,8 @@ class Trainer:
         on_gpu = device.type == "cuda"
         fused = device.type != "mps"
         self.optimizer = torch.optim.AdamW(self.model.parameters(), self.config.learning_rate, fused=fused)
-        self.forward: Any = torch.compile(self.model) if self.config.compile and on_gpu else self.model
+        shared = self.team.wrap(self.model)
+        self.forward: Any = torch.compile(shared) if self.config.compile and on_gpu else shared
         self.autocast = torch.autocast("cuda", torch.bfloat16, enabled=self.config.bfloat16 and on_gpu)
         self.steps_per_epoch = len(self.train_digits) // self.config.batch_size
         if self.steps_per_epoch == 0:
@@ -111,14 +73,17 @@ class Trainer:
         return cast(UNet, self.average.module)
 
     def step(self, index: Tensor) -> Tensor:
-        """One turn of Algorithm 1 on the images at ``index``; returns the loss."""
+        """One turn of Algorithm 1 on the images at ``index``; returns the loss.
+
+        All that is random is drawn for the whole batch. Then each process of the team takes its share.
+        """
         x_start, label = self.train_digits[index]
         label = drop_labels(label, self.model.label.null_label, self.config.label_dropout)
-        # To draw a level more often is to weigh its loss more; ddpm_loss stays Algorithm 1.
-        weights = self.level_weights
-        t = None if weights is None else torch.multinomial(weights, len(index), replacement=True)
+        t = draw_levels(len(self.schedule), len(index), self.level_weights, self.device)
+        batch = (x_start, label, t, torch.randn_like(x_start))
+        x_start, label, t, noise = (self.team.share(whole) for whole in batch)
         with self.autocast:
-            loss = ddpm_loss(self.forward, self.schedule, x_start, label, t=t)
+            loss = ddpm_loss(self.forward, self.schedule, x_start, label, t=t, noise=noise)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
@@ -149,7 +114,7 @@ class Trainer:
 
     def report(self, losses: list[Tensor], done: int, seconds: float, history: History, bar: tqdm) -> None:
         """Write the mean of the last losses into bar and history; stop a run that has diverged."""
-        loss, step = torch.stack(losses).mean().item(), (self.epoch - 1) * self.steps_per_epoch + done
+        loss, step = self.team.mean(torch.stack(losses).mean()).item(), (self.epoch - 1) * self.steps_per_epoch + done
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss became {loss} in epoch {self.epoch}, step {step}. Lower the learning rate "
@@ -163,7 +128,7 @@ class Trainer:
         """Write what the epoch came to."""
         record = {
             "epoch": self.epoch,
-            "train_loss": torch.stack(losses).mean().item(),
+            "train_loss": self.team.mean(torch.stack(losses).mean()).item(),
             "held_out_loss": held_out_loss(self.ema, self.schedule, self.test_digits, weights=self.level_weights),
             "seconds": seconds,
             "images_per_second": self.steps_per_epoch * self.config.batch_size / seconds,
@@ -253,21 +218,26 @@ def fit(
 
     With a ``run_dir``: ``checkpoint.safetensors`` after each epoch, ``history.jsonl`` as it goes, and
     ``epoch_N.safetensors`` (the average alone) after the profile's snapshot epochs. Stopping it, by Ctrl-C
-    or otherwise, loses at most the current epoch. ``on_epoch`` is called after each epoch.
+    or otherwise, loses at most the current epoch. ``on_epoch`` is called after each epoch. Started by
+    ``torchrun``, several processes share each batch, and the first one writes.
     """
     device = torch.device(device) if device else default_device()
     folder = Path(run_dir) if run_dir else None
     cuda = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        trainer = Trainer(profile, train, test, device)
+    with torch.random.fork_rng(devices=cuda), teamwork(device) as team:
+        trainer = Trainer(profile, train, test, device, team)
         history = History()
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
             history = History.read(folder / "history.jsonl")
             if (folder / "checkpoint.safetensors").exists():
                 trainer.load(folder / "checkpoint.safetensors")
+            team.wait()  # all have read before one writes
+            history.path = history.path if team.leads else None
             history.cut(trainer.epoch)
-        _run(trainer, history, folder, on_epoch, progress)
+        if not team.leads:
+            folder = on_epoch = None
+        _run(trainer, history, folder, on_epoch, progress and team.leads)
     return Trained(trainer.ema.eval().requires_grad_(False), trainer.schedule, history)
 
 
@@ -296,3 +266,4 @@ def _run(
                     save_model(path, trainer.ema, trainer.profile, {"epoch": trainer.epoch})
             if on_epoch:
                 on_epoch(trainer)
+            trainer.team.wait()

@@ -126,6 +126,8 @@ def told(name: str, measured: dict[str, Any]) -> str:
 
 
 def main(out: Path) -> None:
+    if out.exists() and any(out.iterdir()) and not (out / "searchindex.js").exists():
+        raise SystemExit(f"{out} holds other files: choose a new or empty folder.")
     with tempfile.TemporaryDirectory() as folder:  # what the builder leaves beside its pages stays in here
         source, pages = Path(folder) / "source", Path(folder) / "html"
         source.mkdir()

@@ -14,8 +14,9 @@ from diffusion_lib import checkpoints
 from diffusion_lib.checkpoints import CheckpointError, load_model, load_tensors, save_tensors
 from diffusion_lib.history import History
 from diffusion_lib.profiles import PROFILES, Profile, get_profile
+from diffusion_lib.recipe import drop_labels, ema_update, held_out_loss, learning_rate
 from diffusion_lib.schedules import min_snr_weights
-from diffusion_lib.training import Trainer, drop_labels, ema_update, fit, held_out_loss, learning_rate
+from diffusion_lib.training import Trainer, fit
 
 TINY = PROFILES["tiny"]
 PROFILE = replace(TINY, train=replace(TINY.train, epochs=3, max_images=128, label_dropout=0.2, snapshot_epochs=(1, 3)))
