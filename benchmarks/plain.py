@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from diffusion_lib.fast import TokenLinear
 from diffusion_lib.profiles import UNetConfig
 from diffusion_lib.schedules import linear_betas
 from diffusion_lib.unet import Attention, UNet
@@ -29,11 +30,13 @@ class PlainAttention(Attention):
 
 
 def plain_unet(config: UNetConfig) -> UNet:
-    """The library's network with plain attention."""
+    """The library's network with plain attention and plain linear layers."""
     network = UNet(config)
     for module in network.modules():
         if type(module) is Attention:
             module.__class__ = PlainAttention
+        elif type(module) is TokenLinear:
+            module.__class__ = nn.Linear
     return network
 
 

@@ -21,6 +21,7 @@ from diffusion_lib.checkpoints import CheckpointError, load_into, load_tensors, 
 from diffusion_lib.data import Digits
 from diffusion_lib.diffusion import ddpm_loss
 from diffusion_lib.distributed import Team, teamwork
+from diffusion_lib.fast import keep_memory
 from diffusion_lib.history import History
 from diffusion_lib.profiles import Profile
 from diffusion_lib.recipe import draw_levels, drop_labels, ema_update, held_out_loss, learning_rate
@@ -56,6 +57,8 @@ class Trainer:
         self.model = UNet(profile.unet).to(device).to(memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, multi_avg_fn=ema_update(self.config.ema_decay))
         self.average.eval()
+        if device.type == "cpu":
+            keep_memory()
         on_gpu = device.type == "cuda"
         fused = device.type != "mps"
         self.optimizer = torch.optim.AdamW(self.model.parameters(), self.config.learning_rate, fused=fused)

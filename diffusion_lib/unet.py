@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffusion_lib.embeddings import LabelEmbedding, TimeEmbedding
+from diffusion_lib.fast import TokenLinear
 from diffusion_lib.profiles import UNetConfig
 from diffusion_lib.shapes import Images, Labels, Timesteps, check_batch
 
@@ -57,9 +58,9 @@ class Attention(nn.Module):
     def __init__(self, dim: int, context_dim: int | None = None, head_dim: int = 32) -> None:
         super().__init__()
         self.num_heads = max(1, dim // head_dim)
-        self.to_q = nn.Linear(dim, dim, bias=False)
-        self.to_kv = nn.Linear(context_dim or dim, 2 * dim, bias=False)
-        self.out = nn.Linear(dim, dim)
+        self.to_q = TokenLinear(dim, dim, bias=False)
+        self.to_kv = TokenLinear(context_dim or dim, 2 * dim, bias=False)
+        self.out = TokenLinear(dim, dim)
 
     def forward(self, x: Tokens, context: Context | None = None) -> Tokens:
         """x (B, N, dim), context (B, M, context_dim) -> (B, N, dim)."""
@@ -90,7 +91,7 @@ class SpatialTransformer(nn.Module):
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(channels) for _ in range(3))
         self.self_attention = Attention(channels)
         self.cross_attention = Attention(channels, context_dim)
-        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
+        self.mlp = nn.Sequential(TokenLinear(channels, 4 * channels), nn.GELU(), TokenLinear(4 * channels, channels))
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Map, context: Context) -> Map:

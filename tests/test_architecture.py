@@ -18,7 +18,8 @@ MAY_IMPORT = {  # inside the package
     "samplers": {"shapes", "schedules", "diffusion", "guidance"},
     "oracles": {"shapes", "schedules"},
     "embeddings": {"shapes"},
-    "unet": {"shapes", "embeddings"},
+    "fast": set(),
+    "unet": {"shapes", "embeddings", "fast"},
 }
 STDLIB = set(sys.stdlib_module_names)
 

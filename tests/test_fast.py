@@ -1,0 +1,36 @@
+"""A faster way must give the same numbers, forwards and backwards."""
+
+import pytest
+import torch
+from conftest import images
+from torch import nn
+
+from diffusion_lib.fast import TokenLinear, keep_memory
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1, 7), (4, 1), (1, 1)], ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+def test_token_linear_is_linear(shape, bias):
+    plain, fast = nn.Linear(6, 9, bias=bias).double(), TokenLinear(6, 9, bias=bias).double()
+    fast.load_state_dict(plain.state_dict())
+    outcomes = []
+    for layer in (plain, fast):
+        x = images(*shape, 6).requires_grad_()
+        out = layer(x)
+        out.sin().sum().backward()
+        outcomes.append([out, x.grad, *(p.grad for p in layer.parameters())])
+    for a, b in zip(*outcomes, strict=True):
+        assert a.shape == b.shape
+        torch.testing.assert_close(b, a, rtol=1e-12, atol=1e-12)
+
+
+def test_token_linear_keeps_the_layout_of_its_tokens():
+    assert TokenLinear(6, 9)(torch.randn(3, 5, 6)).is_contiguous()
+    assert TokenLinear(6, 9)(torch.randn(2, 6)).shape == (2, 9)
+
+
+def test_keep_memory_may_be_called_anywhere(monkeypatch):
+    keep_memory()
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("ctypes.CDLL", None)
+    keep_memory()
