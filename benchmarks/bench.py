@@ -1,8 +1,12 @@
 """Ours beside what people would use instead, in one run on this machine: make bench.
 
-Steps take turns, so that a disturbance hits all alike; medians and the middle half are printed.
+Each contender steps in a process of its own, and they take turns, so that a disturbance hits all alike; medians and
+the middle half are printed. The rows of denoising-diffusion-pytorch appear where that package is installed.
 """
 
+import importlib.util
+import json
+import math
 import os
 import platform
 import statistics
@@ -15,143 +19,208 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from plain import PlainTrainer, check_equal
-from torch.utils.flop_counter import FlopCounterMode
+from plain import check_equal
+from torch.utils.data import DataLoader
 
-from diffusion_lib.checkpoints import load_pretrained
-from diffusion_lib.data import Digits, load_digits
-from diffusion_lib.diffusion import p_sample
+from diffusion_lib.checkpoints import load_classifier, load_pretrained
+from diffusion_lib.data import Digits, data_root, load_digits
+from diffusion_lib.fast import keep_memory
 from diffusion_lib.guidance import clipped, conditioned
-from diffusion_lib.profiles import PROFILES, Profile, UNetConfig
+from diffusion_lib.metrics import label_agreement, within_class_spread
+from diffusion_lib.profiles import PROFILES, UNetConfig
 from diffusion_lib.runs import versions
 from diffusion_lib.samplers import generate, last, sample_ddpm
 from diffusion_lib.training import Trainer
-from diffusion_lib.unet import UNet
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
+OTHERS = ["plain", "diffusers"]
+if importlib.util.find_spec("denoising_diffusion_pytorch"):
+    OTHERS.append("denoising-diffusion-pytorch")
 
 
-def diffusers_trainer(config: UNetConfig, digits: Digits, batch_size: int) -> Callable[[], Any]:
-    """diffusers' conditional UNet of the nearest size, its own scheduler for the noise, AdamW and EMA in plain use."""
-    from diffusers import DDPMScheduler, UNet2DConditionModel
-    from diffusers.training_utils import EMAModel
+class Contender:
+    """One training step in a process of its own: see contenders.py."""
 
-    widths = tuple(config.width * m for m in config.multipliers)
-    down = tuple(
-        "CrossAttnDownBlock2D" if i in config.transformer_levels else "DownBlock2D" for i in range(len(widths))
-    )
-    up = tuple(name.replace("Down", "Up") for name in reversed(down))
-    model = UNet2DConditionModel(
-        sample_size=28, in_channels=config.patch_size**2, out_channels=config.patch_size**2, block_out_channels=widths,
-        layers_per_block=1, down_block_types=down, up_block_types=up,
-        cross_attention_dim=config.context_dim, attention_head_dim=max(1, widths[-1] // 32),
-        norm_num_groups=min(32, widths[0] // 4),
-    )  # fmt: skip
-    tokens = torch.nn.Embedding(11, 4 * config.context_dim)
-    average, scheduler = EMAModel(model.parameters(), 0.999), DDPMScheduler(1000)
-    optimizer = torch.optim.AdamW([*model.parameters(), *tokens.parameters()], 2e-4)
+    def __init__(self, name: str, profile: str, batch: int) -> None:
+        self.name = name
+        command = [sys.executable, str(ROOT / "benchmarks" / "contenders.py"), name, profile, str(batch)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.hear("ready")
+        self.step()  # the first one is not counted
+        self.seconds: list[float] = []
 
-    def step() -> None:
-        x, label = digits[torch.randint(0, len(digits), (batch_size,))]
-        x = torch.nn.functional.pixel_unshuffle(x, config.patch_size)
-        t, noise = torch.randint(0, 1000, (batch_size,)), torch.randn_like(x)
-        context = tokens(label).view(batch_size, 4, -1)
-        loss = (model(scheduler.add_noise(x, noise, t), t, context).sample - noise).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        average.step(model.parameters())
+    def hear(self, what: str) -> str:
+        """The next line of the process."""
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended before {what}: {' '.join(map(str, self.process.args))}")
+        return line
 
-    x, t = torch.zeros(1, config.patch_size**2, 28 // config.patch_size, 28 // config.patch_size), torch.zeros(1).long()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(x, t, torch.zeros(1, 4, config.context_dim))
-    step.size = f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M, {counter.get_total_flops() / 1e9:.2f} GFLOP"  # type: ignore[attr-defined]
-    return step
+    def step(self) -> float:
+        assert self.process.stdin
+        self.process.stdin.write("step\n")
+        self.process.stdin.flush()
+        return float(self.hear("the step"))
+
+    def end(self) -> dict[str, float]:
+        """Parameters, FLOPs of a forward pass of one image, and peak GiB."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        return json.loads(self.hear("the end"))
 
 
-def size(config: UNetConfig) -> str:
-    """Parameters and forward GFLOPs for one image."""
-    model = UNet(config)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 1, 28, 28), torch.zeros(1, dtype=torch.long))
-    return f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M, {counter.get_total_flops() / 1e9:.2f} GFLOP"
+def race(profile: str, batch: int, rounds: int, names: list[str]) -> dict[str, tuple[list[float], dict[str, float]]]:
+    """Seconds of each step, the contenders taking turns, and what each says at the end."""
+    contenders = [Contender(name, profile, batch) for name in names]
+    for _ in range(rounds):
+        for contender in contenders:
+            contender.seconds.append(contender.step())
+    return {contender.name: (contender.seconds, contender.end()) for contender in contenders}
 
 
-def interleaved(steps: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each step, taking turns; the first round is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for i in range(rounds + 1):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if i:
-                times[name].append(time.perf_counter() - start)
-    return times
-
-
-def train_rows(profile: Profile, digits: Digits, rounds: int, batch: int = 64) -> list[str]:
+def train_rows(profile: str, batch: int, rounds: int, ceiling: float) -> list[str]:
     """Table rows for one network shape."""
-    profile = replace(profile, train=replace(profile.train, batch_size=batch, label_dropout=0.0))
-    ours = Trainer(profile, digits, digits, CPU)
-    plain = PlainTrainer(profile.unet, *digits[:], batch)
-    theirs = diffusers_trainer(profile.unet, digits, batch)
-    steps = {
-        "ours": lambda: ours.step(torch.randint(0, len(digits), (batch,))),
-        "plain": plain.step,
-        "diffusers": theirs,
-    }
-    sizes = {"ours": size(profile.unet), "plain": "the same", "diffusers": theirs.size}  # type: ignore[attr-defined]
-    found = interleaved(steps, rounds)
-    base = statistics.median(found["ours"])
+    found = race(profile, batch, rounds, ["ours", *OTHERS])
+    base = statistics.median(found["ours"][0])
     rows = []
-    for name, seconds in found.items():
+    for name, (seconds, size) in found.items():
         low, mid, high = statistics.quantiles(seconds, n=4)
-        speeds = f"{batch / mid:.0f} ({batch / high:.0f} to {batch / low:.0f})"
-        rows.append(f"| {profile.name}, batch {batch} | {name} | {sizes[name]} | {speeds} | {mid / base:.2f} |")
+        share = 3 * batch * size["flops"] / mid / ceiling  # backward costs twice the forward pass
+        rows.append(
+            f"| {profile}, batch {batch} | {name} | {size['parameters'] / 1e6:.2f} M, {size['flops'] / 1e9:.2f} GFLOP "
+            f"| {batch / mid:.0f} ({batch / high:.0f} to {batch / low:.0f}) | {mid / base:.2f} | {share:.2f} |"
+        )
     return rows
 
 
-def ceiling() -> str:
-    """What this machine does at best: a large matrix product, and a convolution of the network's own shape."""
+def memory_rows() -> list[str]:
+    """Peak memory of a process that trains, by batch."""
+    rows = []
+    for profile, name in (("laptop", "ours"), ("laptop", "plain"), ("full", "ours"), ("full", "plain")):
+        peaks = [f"{race(profile, batch, 1, [name])[name][1]['peak']:.1f}" for batch in (64, 256)]
+        rows.append(f"| {profile} | {name} | {' | '.join(peaks)} |")
+    return rows
+
+
+def best_of(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """The least seconds of each function, taking turns."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - start)
+    return {name: min(seconds) for name, seconds in times.items()}
+
+
+@torch.no_grad()
+def ceilings() -> dict[str, float]:
+    """FLOP/s of a large matrix product, and of a convolution of the network's own shape."""
     a, x = torch.randn(2048, 2048), torch.randn(64, 64, 28, 28).to(memory_format=torch.channels_last)
     conv = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
-    with torch.no_grad():
-        times = interleaved({"matrix": lambda: a @ a, "conv": lambda: conv(x)}, 10)
-    flops = {"matrix": 2 * 2048**3, "conv": 2 * 64 * 28 * 28 * 64 * 64 * 9}
-    best = {name: flops[name] / min(seconds) / 1e9 for name, seconds in times.items()}
-    product, convolution = f"{best['matrix']:.0f} GFLOP/s", f"{best['conv']:.0f} GFLOP/s"
-    return f"Ceiling in the same run: matrix product {product}, convolution of 64 channels at 28 x 28 {convolution}."
+    seconds = best_of({"matrix": lambda: a @ a, "convolution": lambda: conv(x)}, 11)
+    flops = {"matrix": 2 * 2048**3, "convolution": 2 * 64 * 28 * 28 * 64 * 64 * 9}
+    return {name: flops[name] / seconds[name] for name in flops}
 
 
-def sampling_rows() -> list[str]:
-    """100 labelled digits by 50 DDIM steps, and the time that all 1000 steps would take, from 20 of them."""
-    trained, label = load_pretrained(), torch.arange(10).repeat(10)
-    start = time.perf_counter()
-    generate(trained.model, trained.schedule, label, scale=trained.profile.sample_scale)
-    ddim = time.perf_counter() - start
-    model = clipped(conditioned(trained.model, label), trained.schedule)
-    walk = sample_ddpm(model, trained.schedule, torch.randn(100, 1, 28, 28), step=p_sample)
-    next(walk)
-    start = time.perf_counter()
-    for _ in range(20):
-        next(walk)
-    ddpm = (time.perf_counter() - start) / 20 * 1000
-    assert last(iter([next(walk)])).shape == (100, 1, 28, 28)
+def sampling_rows(test: Digits) -> list[str]:
+    """100 labelled digits by 50 DDIM steps and by all 1000 steps: time, agreement, spread."""
+    trained, label, classifier = load_pretrained(), torch.arange(10).repeat(10), load_classifier()
+    real, rows = within_class_spread(*test[:]), []
+
+    def ddpm() -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        x_T = torch.randn(100, 1, 28, 28, generator=generator)
+        model = clipped(conditioned(trained.model, label), trained.schedule)
+        return last(sample_ddpm(model, trained.schedule, x_T, generator=generator)).clamp(-1, 1)
+
+    scale = trained.profile.sample_scale
+    for name, draw in {
+        f"50 DDIM steps, guidance {scale:g}": lambda: generate(trained.model, trained.schedule, label, scale=scale),
+        "50 DDIM steps": lambda: generate(trained.model, trained.schedule, label),
+        "1000 DDPM steps": ddpm,
+    }.items():
+        start = time.perf_counter()
+        images = draw()
+        seconds = time.perf_counter() - start
+        agreement, spread = label_agreement(classifier, images, label), within_class_spread(images, label) / real
+        rows.append(f"| {name} | {seconds:.1f} | {agreement:.0%} | {spread:.2f} |")
+    return rows
+
+
+def data_rows(digits: Digits) -> list[str]:
+    """Images a second from where they lie to a batch of floats, against torchvision's dataset and a DataLoader."""
+    from torchvision.datasets import MNIST
+    from torchvision.transforms import v2
+
+    def ours() -> None:
+        for index in torch.randperm(len(digits)).split(64):
+            digits[index]
+
+    to_float = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5], [0.5])])
+    theirs = DataLoader(MNIST(str(data_root()), transform=to_float), 64, shuffle=True, num_workers=2)
+
+    def theirs_for(batches: int = 200) -> None:
+        for i, _ in enumerate(theirs):
+            if i == batches:
+                return
+
+    seconds = best_of({"ours": ours, "DataLoader": theirs_for}, 3)
     return [
-        f"| 50 DDIM steps with guidance | {ddim:.1f} |",
-        f"| 1000 DDPM steps, plain (from 20 of them) | {ddpm:.0f} |",
+        f"| ours: bytes on the device, floats made by batch | {len(digits) / seconds['ours']:,.0f} |",
+        f"| MNIST in a DataLoader with 2 workers, its start included | {200 * 64 / seconds['DataLoader']:,.0f} |",
     ]
 
 
+def growth_rows(digits: Digits) -> list[str]:
+    """How the time of laptop's training step grows, each quantity doubled four times; and T for sampling."""
+    base = PROFILES["laptop"]
+
+    def step(side: int = 28, batch: int = 16, **unet: Any) -> Callable[[], Any]:
+        images = torch.zeros(batch, 1, side, side, dtype=torch.uint8)
+        data = Digits(images, torch.zeros(batch, dtype=torch.long), "zeros")
+        config = replace(base, unet=replace(base.unet, **unet), train=replace(base.train, batch_size=batch))
+        trainer, index = Trainer(config, data, data, CPU), torch.arange(batch)
+        return lambda: trainer.step(index)
+
+    trained = load_pretrained()
+    cases = {
+        "batch": {n: step(batch=n) for n in (16, 32, 64, 128, 256)},
+        "image side": {n: step(side=n) for n in (8, 16, 32, 64, 128)},
+        "width": {n: step(width=n) for n in (16, 32, 64, 128, 256)},
+        "steps of a sample": {
+            n: lambda n=n: generate(trained.model, trained.schedule, torch.arange(10), n) for n in (10, 20, 40, 80, 160)
+        },
+    }
+    rows = []
+    for name, functions in cases.items():
+        for function in functions.values():
+            function()
+        seconds = best_of({str(n): f for n, f in functions.items()}, 3)
+        x, y = [math.log(n) for n in functions], [math.log(s) for s in seconds.values()]
+        slope = statistics.linear_regression(x, y).slope
+        last_doubling = math.log2(list(seconds.values())[-1] / list(seconds.values())[-2])
+        told = ", ".join(f"{n}: {s * 1000:.0f} ms" for n, s in seconds.items())
+        rows.append(f"| {name} | {told} | {slope:.2f} | {last_doubling:.2f} |")
+    return rows
+
+
 def start_rows() -> list[str]:
-    """Seconds to import, each in a fresh interpreter, median of five."""
+    """Seconds to start, each in a fresh interpreter, median of five; notebook 01 once."""
+    slider = (
+        "import numpy as np; from diffusion_lib.widgets import FrameSlider; "
+        "FrameSlider(np.zeros((50, 28, 28), np.uint8), [str(i) for i in range(50)], 'Black.')._repr_mimebundle_()"
+    )
     rows = []
     for what, code in {
         "import torch": "import torch",
         "import diffusion_lib": "import diffusion_lib",
         "import torch and the core": "import torch, diffusion_lib.samplers, diffusion_lib.unet",
+        "first slider of 50 frames, imports included": slider,
     }.items():
         seconds = []
         for _ in range(5):
@@ -159,27 +228,49 @@ def start_rows() -> list[str]:
             subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
             seconds.append(time.perf_counter() - start)
         rows.append(f"| {what} | {statistics.median(seconds):.2f} |")
-    return rows
+    start = time.perf_counter()
+    notebook = ROOT / "notebooks" / "01_forward_process.ipynb"
+    command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--stdout", str(notebook)]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return [*rows, f"| notebook 01, all cells, `laptop` | {time.perf_counter() - start:.0f} |"]
+
+
+def head(ceiling: dict[str, float], source: str, equal: float) -> list[str]:
+    """What was compared, where, and the best that the machine does."""
+    best = ", ".join(f"{name} {speed / 1e9:.0f} GFLOP/s" for name, speed in ceiling.items())
+    return [
+        "# Speed, beside what people would use instead", "",
+        f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} threads, "
+        f"torch {versions()['torch']}, {source}. One run of `make bench`; shared cores, so read the ratios.", "",
+        f"Ceiling in the same run: {best} (2048 x 2048; 64 channels at 28 x 28, 3 x 3).", "",
+        "## Training step: forward, backward, clip, optimiser, average", "",
+        "*plain* is the same network written as a starter code has it (`benchmarks/plain.py`); its outputs and "
+        f"gradients differ from ours by at most {equal:.0e} of their largest value. The others are the nearest sizes "
+        "of two libraries: unequal work, so compare the GFLOPs (forward, one image). The last column is three times "
+        "those GFLOPs over the convolution ceiling.", "",
+        "| shape | code | parameters, work | images/s, median (middle half) | time, ours = 1 | share of ceiling |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+
+
+def section(title: str, columns: list[str], rows: list[str]) -> list[str]:
+    return ["", f"## {title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows]
 
 
 def main() -> None:
-    digits = load_digits("train").take(4096)
-    equal = max(check_equal(PROFILES[name].unet) for name in ("laptop", "full"))
+    keep_memory()
+    train, test, ceiling = load_digits("train"), load_digits("test"), ceilings()
+    configs: list[UNetConfig] = [PROFILES[name].unet for name in ("laptop", "full")]
     lines = [
-        "# Speed, beside what people would use instead", "",
-        f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} threads, "
-        f"torch {versions()['torch']}, {digits.source}. One run of `make bench`; shared cores, so read the ratios.",
-        "", ceiling(), "",
-        "## Training step: forward, backward, clip, optimiser, average", "",
-        "*plain* is the same network written as a starter code has it (`benchmarks/plain.py`); its outputs and "
-        f"gradients differ from ours by at most {equal:.0e} of their largest value. *diffusers* is "
-        "`UNet2DConditionModel` of the nearest size: unequal work, so compare the GFLOPs too.", "",
-        "| shape | code | parameters, forward work per image | images/s, median (middle half) | time, ours = 1 |",
-        "|---|---|---|---|---|",
-        *train_rows(PROFILES["laptop"], digits, 30), *train_rows(PROFILES["full"], digits, 4), "",
-        "## Sampling 100 labelled digits", "", "| way | seconds |", "|---|---|", *sampling_rows(), "",
-        "## Start", "", "| what | seconds |", "|---|---|", *start_rows(), "",
-        "GPU: none at hand, so no table.",
+        *head(ceiling, train.source, max(check_equal(config) for config in configs)),
+        *train_rows("laptop", 64, 30, ceiling["convolution"]),
+        *train_rows("full", 64, 5, ceiling["convolution"]),
+        *section("Peak memory of a process that trains, GiB", ["network", "code", "batch 64", "256"], memory_rows()),
+        *section("Sampling 100 labelled digits", ["way", "seconds", "agreement", "spread"], sampling_rows(test)),
+        *section("Data", ["way", "images/s"], data_rows(train)),
+        *section("Start", ["what", "seconds"], start_rows()),
+        *section("How the cost grows", ["doubled", "seconds", "exponent", "of the last doubling"], growth_rows(train)),
+        "", "GPU: none at hand, so no table.",
     ]  # fmt: skip
     (ROOT / "benchmarks" / "bench.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))

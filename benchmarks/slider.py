@@ -1,8 +1,9 @@
-"""How long a slider takes to answer, in a real browser with a real kernel: python benchmarks/slider.py
+"""How long a slider and the drawing pad take to answer, in a real browser: python benchmarks/slider.py
 
 Opens a notebook with the series' largest film in JupyterLab and moves the handle 1,000 times.
 Measured for each move: from the moved handle to the painted frame (browser), and the kernel's own time to take the new
-value. Also the page's memory before and after. Writes benchmarks/slider.md. Needs Chromium.
+value. Also the page's memory before and after. For the pad: from a stroke to its painted ink, from a moved level to the
+newly noised drawing (through the kernel), and a whole run. Writes benchmarks/slider.md. Needs Chromium.
 """
 
 import platform
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -40,6 +42,53 @@ MOVE = """async ([moves]) => {
   }
   return times;
 }"""
+PAD = """
+from diffusion_lib.checkpoints import load_pretrained
+from diffusion_lib.data import load_stand_in
+from diffusion_lib.widgets import SketchPad
+pad = SketchPad(load_pretrained(), load_stand_in("test"))
+pad
+"""
+STROKES = """async ([moves]) => {
+  const pad = document.querySelector(".sketch-pad"), box = pad.getBoundingClientRect(), times = [];
+  const send = (type, x, y) => pad.dispatchEvent(new PointerEvent(type,
+    { pointerId: 1, clientX: box.left + x, clientY: box.top + y }));
+  pad.setPointerCapture = () => {};
+  send("pointerdown", 20, 20);
+  for (let i = 0; i < moves; i++) {
+    const start = performance.now();
+    send("pointermove", 20 + (i * 7) % 100, 20 + (i * 3) % 100);
+    await new Promise(requestAnimationFrame);
+    await new Promise(done => setTimeout(done, 0));
+    times.push(performance.now() - start);
+  }
+  send("pointerup", 20, 20);
+  return times;
+}"""
+LEVELS = """async ([moves]) => {
+  const input = document.querySelector(".sketch input[type=range]"), times = [];
+  const noised = document.querySelectorAll(".sketch canvas")[2];
+  for (let i = 0; i < moves; i++) {
+    const start = performance.now(), before = noised.toDataURL();
+    input.value = 50 + (i * 37) % 900;
+    input.dispatchEvent(new Event("input"));
+    while (noised.toDataURL() === before) await new Promise(requestAnimationFrame);
+    times.push(performance.now() - start);
+  }
+  return times;
+}"""
+RUNS = """async ([runs]) => {
+  const button = [...document.querySelectorAll(".sketch button")].at(-1), times = [];
+  const status = document.querySelector(".sketch-status");
+  for (let i = 0; i < runs; i++) {
+    const start = performance.now();
+    button.click();
+    while (!status.textContent.startsWith("From")) await new Promise(requestAnimationFrame);
+    while (!status.textContent.startsWith("Brought")) await new Promise(requestAnimationFrame);
+    times.push(performance.now() - start);
+  }
+  return times;
+}"""
 HEAP = "() => { window.gc && window.gc(); return performance.memory.usedJSHeapSize / 2 ** 20; }"
 
 
@@ -57,26 +106,44 @@ def in_kernel() -> list[float]:
     return times
 
 
-def in_browser(tmp: Path) -> tuple[list[float], float, float]:
-    """Milliseconds of each move, and the page's heap in MiB before and after."""
+def book(source: str) -> nbformat.NotebookNode:
+    """A notebook of one cell."""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    made.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return made
+
+
+def in_browser(tmp: Path) -> tuple[dict[str, list[float]], float, float]:
+    """Milliseconds of each answer, and the slider page's heap in MiB before and after."""
     import lab_server as lab
     from playwright.sync_api import sync_playwright
 
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SETUP)])
-    book.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     flags = [*lab.FLAGS, "--enable-precise-memory-info", "--js-flags=--expose-gc"]
-    with lab.serve(tmp, {"slider.ipynb": book}) as (address, token), sync_playwright() as playwright:
-        page = playwright.chromium.launch(executable_path=lab.CHROMIUM, args=flags).new_page()
-        page.goto(f"{address}/lab/workspaces/bench/tree/slider.ipynb?token={token}")
-        page.wait_for_function("() => window.jupyterapp !== undefined", timeout=60_000)
-        page.wait_for_function(lab.READY, timeout=90_000)
-        page.evaluate(lab.RUN_ALL)
-        page.wait_for_selector(".jp-OutputArea-output input[type=range]", timeout=60_000)
+    books = {"slider.ipynb": book(SETUP), "pad.ipynb": book(PAD)}
+    with lab.serve(tmp, books) as (address, token), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=lab.CHROMIUM, args=flags)
+
+        def opened(name: str) -> Any:
+            page = browser.new_page()
+            page.goto(f"{address}/lab/workspaces/{name[:3]}/tree/{name}?token={token}")
+            page.wait_for_function("() => window.jupyterapp !== undefined", timeout=60_000)
+            page.wait_for_function(lab.READY, timeout=90_000)
+            page.evaluate(lab.RUN_ALL)
+            page.wait_for_selector(".jp-OutputArea-output input[type=range]", timeout=60_000)
+            return page
+
+        page = opened("slider.ipynb")
         page.evaluate(MOVE, [50])
         before = page.evaluate(HEAP)
-        times = page.evaluate(MOVE, [MOVES])
+        times = {"handle": page.evaluate(MOVE, [MOVES])}
         page.wait_for_timeout(2000)
-        return times, before, page.evaluate(HEAP)
+        after = page.evaluate(HEAP)
+        page.close()
+        page = opened("pad.ipynb")
+        for name, script, count in (("stroke", STROKES, 200), ("level", LEVELS, 100), ("run", RUNS, 10)):
+            page.evaluate(script, [2])
+            times[name] = page.evaluate(script, [count])
+        return times, before, after
 
 
 def row(name: str, times: list[float], target: str) -> str:
@@ -90,7 +157,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as tmp:
         browser, before, after = in_browser(Path(tmp))
     lines = [
-        "# How fast a slider answers",
+        "# How fast a slider and the drawing pad answer",
         "",
         f"`python benchmarks/slider.py`: {MOVES:,} moves over a film of 1,000 frames of 28 × 28 in JupyterLab and",
         f"headless Chromium, on an {platform.machine()} CPU with {torch.get_num_threads()} threads.",
@@ -98,7 +165,10 @@ def main() -> None:
         "| | median | 95th percentile | slowest | target, 95th percentile |",
         "|---|---|---|---|---|",
         row("kernel takes the value", kernel, "50 ms"),
-        row("handle to painted frame", browser, "120 ms"),
+        row("handle to painted frame", browser["handle"], "120 ms"),
+        row("pad: stroke to painted ink", browser["stroke"], "50 ms"),
+        row("pad: level to noised drawing, through the kernel", browser["level"], "120 ms"),
+        row("pad: a run of 50 steps, each of them shown", browser["run"], "3000 ms"),
         "",
         f"Script memory of the page: {before:.1f} MiB before the {MOVES:,} moves, {after:.1f} MiB after.",
         "",

@@ -131,7 +131,7 @@ PROFILES = {
             min_snr=5.0,
             snapshot_epochs=(1, 2, 5, 10, 15, 20, 30),
         ),
-        sample_scale=1.25,
+        sample_scale=1.2,
     ),
     "full": Profile(
         name="full",

@@ -17,7 +17,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -201,6 +201,9 @@ def learning_curve(epochs: Sequence[dict[str, Any]], steps: Sequence[dict[str, A
     ax.plot(number, held_out, color=PALETTE[1], ls="--", marker="s", ms=4, label="held-out loss, averaged weights")
     ax.set(xlabel="epoch", ylabel="mean squared error of the noise", yscale="log", xlim=(0, None))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.legend(fontsize=9, frameon=False)
     return picture
 

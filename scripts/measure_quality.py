@@ -21,7 +21,7 @@ from diffusion_lib.runs import device_name, versions
 from diffusion_lib.samplers import generate
 from diffusion_lib.training import default_device
 
-STEPS, SCALES = (5, 10, 25, 50, 100), (0.0, 1.0, 1.25, 1.5, 2.0, 3.0)
+STEPS, SCALES = (5, 10, 25, 50, 100), (0.0, 1.0, 1.2, 1.5, 2.0, 3.0)
 LEVELS = (0, 1, 3, 10, 30, 60, 100, 200, 300, 400, 500, 600, 700, 800, 900, 999)
 PER_LABEL, LARGE = 50, 450  # images of each digit; 450 is as many as the floor can draw without repeating
 
@@ -34,10 +34,11 @@ def main(name: str) -> None:
     trained, classifier = load_pretrained(name, device), load_classifier(device)
     usual = trained.profile.sample_scale
 
-    def measured(per_label: int, steps: int, scale: float) -> dict[str, Any]:
+    def measured(per_label: int, steps: int, scale: float, eta: float = 1.0) -> dict[str, Any]:
         label = torch.arange(10, device=device).repeat(per_label)
-        images = generate(trained.model, trained.schedule, label, steps, scale=scale, seed=1)
-        found = asdict(score(classifier, images, label, test=test, train=train)) | {"steps": steps, "scale": scale}
+        images = generate(trained.model, trained.schedule, label, steps, scale=scale, eta=eta, seed=1)
+        found = asdict(score(classifier, images, label, test=test, train=train))
+        found |= {"steps": steps, "scale": scale, "eta": eta}
         print(found, flush=True)
         return found
 
@@ -52,6 +53,7 @@ def main(name: str) -> None:
         "floor": floor(PER_LABEL),
         "steps": [measured(PER_LABEL, steps, usual) for steps in STEPS],
         "scales": [measured(PER_LABEL, 50, scale) for scale in SCALES],
+        "etas": [measured(2 * PER_LABEL, 50, 1.0, eta) for eta in (0.0, 1.0)],
         "large_floor": floor(LARGE),
         "large": measured(LARGE, 50, usual),
         "loss": losses(trained, *test[:500]),

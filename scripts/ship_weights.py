@@ -14,8 +14,10 @@ import torch
 
 from diffusion_lib.checkpoints import WEIGHTS, load_classifier, load_model, save_model, save_tensors
 from diffusion_lib.data import load_digits, to_bytes
+from diffusion_lib.history import History
 from diffusion_lib.metrics import real_floor, score, table
 from diffusion_lib.profiles import PROFILES
+from diffusion_lib.runs import timing
 from diffusion_lib.samplers import generate
 from diffusion_lib.training import default_device
 
@@ -37,6 +39,7 @@ def main(run: Path, name: str) -> None:
     print(table(rows))
     card["scores"] = {"command": "python -m diffusion_lib evaluate", **{k: asdict(v) for k, v in rows.items()}}
     card["seed"] = trained.profile.train.seed
+    card |= timing(History.read(run / "history.jsonl").epochs)
 
     snapshots, wanted = {}, torch.arange(10).repeat(8).to(device)
     for epoch in trained.profile.train.snapshot_epochs:

@@ -2,10 +2,12 @@
 
 import sys
 
+import pytest
 import torch
 from conftest import ROOT
 
 from diffusion_lib.profiles import PROFILES
+from diffusion_lib.unet import UNet
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -16,6 +18,19 @@ def test_the_plain_network_is_numerically_ours():
     assert check_equal(PROFILES["laptop"].unet) < 1e-4
     plain = plain_unet(PROFILES["tiny"].unet)
     assert isinstance(plain.middle1.transformer.cross_attention, PlainAttention)
+
+
+def test_a_contender_steps_in_a_process_of_its_own_and_says_its_size():
+    import bench
+
+    found = bench.race("tiny", 16, 2, ["ours", "plain"])
+    seconds, size = found["ours"]
+    assert len(seconds) == 2
+    assert min(seconds) > 0
+    assert size["parameters"] == sum(p.numel() for p in UNet(PROFILES["tiny"].unet).parameters())
+    assert found["plain"][1]["flops"] == size["flops"] > 1e6
+    with pytest.raises(RuntimeError, match="nobody ended before ready"):
+        bench.Contender("nobody", "tiny", 16)
 
 
 def test_that_comparison_can_fail(monkeypatch):
