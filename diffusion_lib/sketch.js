@@ -60,7 +60,7 @@ function render({ model, el }) {
   const tell = (name, value) => { model.set(name, value); model.save_changes(); };
   const { pad, wipe, show } = drawingPad(ink => model.send({ do: "draw" }, undefined, [ink.buffer]));
 
-  const label = choices([...number(0, 9).map(i => [`as a ${i}`, i]), ["as any digit", -1]], model.get("label"));
+  const label = choices([...number(0, 9).map(i => [`as ${i === 8 ? "an" : "a"} ${i}`, i]), ["as any digit", -1]], model.get("label"));
   label.addEventListener("change", () => tell("label", +label.value));
   const level = make("input", { type: "range", min: 0, max: model.get("highest"), value: model.get("level") });
   const readout = make("output", {});

@@ -151,7 +151,7 @@ class SketchPad(anywidget.AnyWidget):
         start, device = time.perf_counter(), self.trained.schedule.betas.device
         label = None if self.label < 0 else torch.tensor([self.label], device=device)
         self.noise = torch.randn(self.drawing.shape, generator=self.generator)
-        wanted = "any digit" if label is None else f"a {self.label}"
+        wanted = "any digit" if label is None else f"{'an' if self.label == 8 else 'a'} {self.label}"
         steps = sdedit(
             self.trained.model, self.trained.schedule, self.drawing.to(device), label, self.level,
             self.noise.to(device), self.num_steps, scale=self.trained.profile.sample_scale,
