@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,10 @@ def start_rows() -> list[str]:
 
 def head(ceiling: dict[str, float], source: str, equal: float) -> list[str]:
     """What was compared, where, and the best that the machine does."""
+    installed = ""
+    if "denoising-diffusion-pytorch" in OTHERS:
+        number = version("denoising-diffusion-pytorch")
+        installed = f" (denoising-diffusion-pytorch {number}, installed beside the lock for this run)"
     best = ", ".join(f"{name} {speed / 1e9:.0f} GFLOP/s" for name, speed in ceiling.items())
     return [
         "# Speed, beside what people would use instead", "",
@@ -246,8 +251,8 @@ def head(ceiling: dict[str, float], source: str, equal: float) -> list[str]:
         "## Training step: forward, backward, clip, optimiser, average", "",
         "*plain* is the same network written as a starter code has it (`benchmarks/plain.py`); its outputs and "
         f"gradients differ from ours by at most {equal:.0e} of their largest value. The others are the nearest sizes "
-        "of two libraries: unequal work, so compare the GFLOPs (forward, one image). The last column is three times "
-        "those GFLOPs over the convolution ceiling.", "",
+        f"of two libraries{installed}: unequal work, so compare the GFLOPs (forward, one image). The last column is "
+        "three times those GFLOPs over the convolution ceiling.", "",
         "| shape | code | parameters, work | images/s, median (middle half) | time, ours = 1 | share of ceiling |",
         "|---|---|---|---|---|---|",
     ]  # fmt: skip

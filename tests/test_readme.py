@@ -50,6 +50,25 @@ def test_nothing_private_or_foreign_is_committed():
         assert path.stat().st_size <= limit * 2**20, name
 
 
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("ours", "ours"),
+        ("the same network, written plainly", "plain"),
+        ("diffusers, nearest size", "diffusers"),
+        ("denoising-diffusion-pytorch, nearest size", "denoising-diffusion-pytorch"),
+    ],
+)
+def test_the_speeds_are_those_of_the_bench(line, code):
+    table = (ROOT / "benchmarks" / "bench.md").read_text()
+    measured = next(row for row in table.splitlines() if row.startswith(f"| full, batch 64 | {code} |")).split("|")
+    told = next(text for text in README.splitlines() if text.startswith(f"| {line} |")).split("|")
+    work, speed, ratio = (cell.strip() for cell in told[2:5])
+    assert measured[3].strip().endswith(work)
+    assert measured[4].split()[0] == speed
+    assert measured[5].strip() == ratio
+
+
 def test_the_write_up_is_filled_in_from_the_runs_own_files():
     sys.path.insert(0, str(ROOT / "scripts"))
     from write_up import FOLDER, filled
