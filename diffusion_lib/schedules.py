@@ -47,7 +47,7 @@ def make_schedule(config: ScheduleConfig) -> "NoiseSchedule":
 
 
 def min_snr_weights(schedule: "NoiseSchedule", gamma: float = 5.0) -> Table:
-    """How much each level counts in the loss, of length T (Hang et al. 2023, "Min-SNR weighting", eq. 4 for ε).
+    """How much each level counts in the loss, of length T (Hang et al. 2023, min-SNR, for a network that predicts ε).
 
     w_t = min(SNR_t, γ) / SNR_t   with   SNR_t = ᾱ_t / (1 − ᾱ_t)
 
