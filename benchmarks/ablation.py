@@ -228,7 +228,7 @@ def _line(name: str, group: list[dict[str, Any]], speed: int) -> str:
 
     cells = [name, ROWS[name].what, f"{speed:,}", str(len(group)), f"{mean('held_out_loss'):.4f}"]
     for scale in (f"{scale:g}" for scale in SCALES):
-        if f"agreement_{scale}" not in group[0]:
+        if not all(f"agreement_{scale}" in record for record in group):
             cells += ["", ""]
             continue
         share = mean(f"agreement_{scale}")
