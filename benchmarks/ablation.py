@@ -25,7 +25,7 @@ from diffusion_lib.data import load_digits
 from diffusion_lib.diffusion import q_sample
 from diffusion_lib.metrics import label_agreement, wilson_interval, within_class_spread
 from diffusion_lib.profiles import PROFILES, Profile
-from diffusion_lib.recipe import ema_update, held_out_loss, learning_rate
+from diffusion_lib.recipe import drop_labels, ema_update, held_out_loss, learning_rate
 from diffusion_lib.runs import device_name, versions
 from diffusion_lib.samplers import generate
 from diffusion_lib.training import Trainer
@@ -128,17 +128,12 @@ class Run(Trainer):
         if self.row.draw_t is None and self.row.weight is None:
             return super().step(index)
         x_start, label = self.train_digits[index]
-        label = label.where(torch.rand(label.shape) >= self.config.label_dropout, self.model.label.null_label)
+        label = drop_labels(label, self.model.label.null_label, self.config.label_dropout)
         draw = self.row.draw_t or (lambda batch, T: torch.randint(0, T, (batch,)))
         t, noise = draw(len(index), len(self.schedule)), torch.randn_like(x_start)
         error = (self.forward(q_sample(self.schedule, x_start, t, noise), t, label) - noise).square().mean((1, 2, 3))
         loss = (error * (self.row.weight(self.snr[t]) if self.row.weight else 1)).mean()
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-        self.optimizer.step()
-        self.average.update_parameters(self.model)
-        return loss.detach()
+        return self.update(loss)
 
     def train_for(self, steps: int) -> None:
         order = torch.empty(0, dtype=torch.long)

@@ -87,6 +87,10 @@ class Trainer:
         x_start, label, t, noise = (self.team.share(whole) for whole in batch)
         with self.autocast:
             loss = ddpm_loss(self.forward, self.schedule, x_start, label, t=t, noise=noise)
+        return self.update(loss)
+
+    def update(self, loss: Tensor) -> Tensor:
+        """Move weights and their average down the loss; returns it."""
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)

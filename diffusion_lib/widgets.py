@@ -95,6 +95,7 @@ class SketchPad(anywidget.AnyWidget):
 
     def __init__(self, trained: Pretrained, digits: Digits, *, num_steps: int = 50, seed: int = 0) -> None:
         self.trained, self.digits, self.num_steps = trained, digits, num_steps
+        self.schedule = trained.schedule.to("cpu")  # for the preview, at each move of the level
         self.generator = torch.Generator().manual_seed(seed)
         self.drawing = torch.full((1, 1, 28, 28), -1.0)
         self.noise = torch.randn(self.drawing.shape, generator=self.generator)
@@ -166,9 +167,7 @@ class SketchPad(anywidget.AnyWidget):
 
     def _preview(self) -> None:
         t = torch.tensor([self.level])
-        self._show(
-            q_sample(self.trained.schedule.to("cpu"), self.drawing, t, self.noise), torch.full_like(self.noise, -1)
-        )
+        self._show(q_sample(self.schedule, self.drawing, t, self.noise), torch.full_like(self.noise, -1))
 
     def _show(self, x_t: Tensor, x_start: Tensor) -> None:
         small = torch.cat([self.drawing, x_t, x_start]).clamp(-1, 1)

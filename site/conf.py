@@ -2,9 +2,8 @@
 
 project = "Noise a digit, learn to undo it, grow a digit from noise"
 extensions = ["myst_nb", "sphinx.ext.mathjax"]
-exclude_patterns = ["**/README.md"]
 nb_execution_mode = "off"  # the saved outputs are the pages
-myst_enable_extensions = ["dollarmath", "deflist"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 # Equations are drawn as SVG by one script that lies beside the pages: no font and no server is asked.
 mathjax_path = "tex-svg.js"
@@ -25,5 +24,4 @@ html_theme_options = {
     "footer_content_items": "extra-footer",
     "navbar_persistent": "",
 }
-suppress_warnings = ["mystnb.unknown_mime_type"]
 html_context = {"default_mode": "light"}

@@ -8,26 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_training import PROFILE
+from test_training import PROFILE, RUN
 
 from diffusion_lib.distributed import Team
 from diffusion_lib.history import History
 
 BIG = replace(PROFILE, train=replace(PROFILE.train, max_images=256, min_snr=5.0))
-RUN = """
-import json, os, signal, sys
-from diffusion_lib.data import load_stand_in
-from diffusion_lib.profiles import Profile
-from diffusion_lib.training import fit
-
-def tell(trainer):
-    print("epoch", trainer.epoch, flush=True)
-    if sys.argv[3] == str(trainer.epoch):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-profile = Profile.from_dict(json.loads(sys.argv[2]))
-fit(profile, load_stand_in("train"), load_stand_in("test"), run_dir=sys.argv[1], on_epoch=tell, progress=False)
-"""
 
 
 def start(tmp_path, name, processes, dies_after=None):
