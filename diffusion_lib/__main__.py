@@ -142,23 +142,20 @@ def evaluate(
 
     from diffusion_lib.checkpoints import load_classifier
     from diffusion_lib.data import load_digits
-    from diffusion_lib.metrics import real_floor, score, table
+    from diffusion_lib.metrics import Judge, table
     from diffusion_lib.samplers import generate
 
     trained = _load(weights, device)
     target = next(trained.model.parameters()).device
     digits, test = load_digits("train", target), load_digits("test", target)
-    classifier = load_classifier(target)
     label = _labels(per_label, target)
     scale = trained.profile.sample_scale if scale is None else scale
     try:
         images = generate(trained.model, trained.schedule, label, steps, scale=scale, seed=seed)
     except ValueError as error:
         _fail(error)
-    rows = {
-        "real digits": real_floor(classifier, len(label), test=test, train=digits),
-        f"{Path(weights).stem}, {steps} steps": score(classifier, images, label, test=test, train=digits),
-    }
+    judge = Judge(load_classifier(target), test=test, train=digits)
+    rows = {"real digits": judge.floor(len(label)), f"{Path(weights).stem}, {steps} steps": judge.score(images, label)}
     if as_json:
         settings = {"weights": weights, "steps": steps, "scale": scale, "seed": seed, "data": digits.source}
         typer.echo(json.dumps({**settings, "rows": {k: asdict(v) for k, v in rows.items()}}, indent=2))

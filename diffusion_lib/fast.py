@@ -22,7 +22,7 @@ class TokenLinear(nn.Linear):
         if input.device.type != "cpu" or input.ndim != 3:
             return super().forward(input)
         pixels = input[None].permute(0, 3, 1, 2)  # (1, C_in, B, N), channels last in memory as it is
-        return F.conv2d(pixels, self.weight[..., None, None], self.bias).permute(0, 2, 3, 1)[0]
+        return F.conv2d(pixels, self.weight[..., None, None], self.bias).permute(0, 2, 3, 1).squeeze(0)
 
 
 def keep_memory() -> None:

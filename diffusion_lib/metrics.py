@@ -6,6 +6,7 @@ has full label agreement. So agreement always stands beside within-class spread,
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -108,15 +109,25 @@ def frechet_distance(classifier: DigitClassifier, images: Images, real: Others) 
 
     It shrinks with the number of images: compare equal counts only.
     """
+    return _distance_to(_reference(classifier, real), images)
+
+
+def _reference(classifier: DigitClassifier, real: Others) -> Any:
+    """torchmetrics' Fréchet distance with the features of ``real`` in it."""
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    extractor = _FeatureExtractor(classifier)
-    metric = FrechetInceptionDistance(feature=extractor).to(images.device)
+    metric = FrechetInceptionDistance(feature=_FeatureExtractor(classifier), reset_real_features=False)
+    metric = metric.to(real.device)
     for part in real.split(500):
         metric.update(part, real=True)
+    return metric
+
+
+def _distance_to(reference: Any, images: Images) -> float:
+    reference.reset()  # forgets the last images, not the real ones
     for part in images.split(500):
-        metric.update(part, real=False)
-    return metric.compute().item()
+        reference.update(part, real=False)
+    return reference.compute().item()
 
 
 class _FeatureExtractor(nn.Module):
@@ -138,36 +149,44 @@ def nearest_neighbours(images: Images, training: Others) -> tuple[Float[Tensor, 
     return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 
 
-def score(
-    classifier: DigitClassifier, images: Images, labels: Labels, *, test: Digits, train: Digits, neighbours: int = 200
-) -> Scores:
-    """All metrics of ``images``, against every second ``test`` digit (spread, Fréchet) and ``train`` (nearest).
+class Judge:
+    """Scores samples against real digits, which it looks at once.
 
-    The first ``neighbours`` images are searched for their nearest among the first 20,000 training images.
+    Spread and Fréchet distance are taken against every second ``test`` digit. The first ``neighbours`` samples are
+    searched for their nearest among the first 20,000 ``train`` images.
     """
-    real, real_labels = test[1::2]
-    agreement = label_agreement(classifier, images, labels)
-    low, high = wilson_interval(agreement, len(images))
-    distances, _ = nearest_neighbours(images[:neighbours], train[:20_000][0])
-    return Scores(
-        agreement=agreement,
-        agreement_low=low,
-        agreement_high=high,
-        spread=within_class_spread(images, labels) / within_class_spread(real, real_labels),
-        frechet=frechet_distance(classifier, images, real),
-        nearest=distances.median().item(),
-        count=len(images),
-    )
 
+    def __init__(self, classifier: DigitClassifier, *, test: Digits, train: Digits, neighbours: int = 200) -> None:
+        self.classifier, self.test, self.neighbours = classifier, test, neighbours
+        self.training = train.take(20_000)
+        real, real_labels = test[1::2]
+        self.real_spread = within_class_spread(real, real_labels)
+        self.reference = _reference(classifier, real)
 
-def real_floor(classifier: DigitClassifier, count: int, *, test: Digits, train: Digits) -> Scores:
-    """The same scores for ``count`` real digits, as many of each label: the best that a model can hope for.
+    def score(self, images: Images, labels: Labels) -> Scores:
+        """All metrics of ``images``, (B, 1, 28, 28) in [-1, 1], drawn as ``labels``, (B,)."""
+        agreement = label_agreement(self.classifier, images, labels)
+        low, high = wilson_interval(agreement, len(images))
+        distances, _ = nearest_neighbours(images[: self.neighbours], self.training[:][0])
+        return Scores(
+            agreement=agreement,
+            agreement_low=low,
+            agreement_high=high,
+            spread=within_class_spread(images, labels) / self.real_spread,
+            frechet=_distance_to(self.reference, images),
+            nearest=distances.median().item(),
+            count=len(images),
+        )
 
-    They are test digits that :func:`score` does not compare with, evenly from the whole set: the first half of
-    MNIST's test digits is neater than the second.
-    """
-    images, labels = test[0::2]
-    classes = [(labels == label).nonzero().flatten() for label in range(10)]
-    # Labels in turn, as samples are drawn: only the first images are searched for their nearest neighbours.
-    chosen = torch.stack([c[torch.linspace(0, len(c) - 1, count // 10).long()] for c in classes], dim=1).flatten()
-    return score(classifier, images[chosen], labels[chosen], test=test, train=train)
+    def floor(self, count: int) -> Scores:
+        """The same scores for ``count`` real digits, as many of each label: the best that a model can hope for.
+
+        They are test digits that :meth:`score` does not compare with, evenly from the whole set: the first half of
+        MNIST's test digits is neater than the second.
+        """
+        images, labels = self.test[0::2]
+        classes = [(labels == label).nonzero().flatten() for label in range(10)]
+        # Labels in turn, as samples are drawn: only the first images are searched for their nearest neighbours.
+        places = [c[torch.linspace(0, len(c) - 1, count // 10).long()] for c in classes]
+        chosen = torch.stack(places, dim=1).flatten()
+        return self.score(images[chosen], labels[chosen])

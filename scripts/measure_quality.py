@@ -16,7 +16,7 @@ import torch
 from diffusion_lib.checkpoints import WEIGHTS, load_classifier, load_pretrained, load_snapshots
 from diffusion_lib.data import load_digits
 from diffusion_lib.diffusion import ddpm_loss, q_sample
-from diffusion_lib.metrics import label_agreement, real_floor, score, within_class_spread
+from diffusion_lib.metrics import Judge, label_agreement, within_class_spread
 from diffusion_lib.runs import device_name, versions
 from diffusion_lib.samplers import generate
 from diffusion_lib.training import default_device
@@ -32,18 +32,19 @@ def main(name: str) -> None:
     if train.source != "MNIST":
         raise SystemExit(f"This needs MNIST, but the data is {train.source}.")
     trained, classifier = load_pretrained(name, device), load_classifier(device)
+    judge = Judge(classifier, test=test, train=train)
     usual = trained.profile.sample_scale
 
     def measured(per_label: int, steps: int, scale: float, eta: float = 1.0) -> dict[str, Any]:
         label = torch.arange(10, device=device).repeat(per_label)
         images = generate(trained.model, trained.schedule, label, steps, scale=scale, eta=eta, seed=1)
-        found = asdict(score(classifier, images, label, test=test, train=train))
+        found = asdict(judge.score(images, label))
         found |= {"steps": steps, "scale": scale, "eta": eta}
         print(found, flush=True)
         return found
 
     def floor(per_label: int) -> dict[str, Any]:
-        return asdict(real_floor(classifier, 10 * per_label, test=test, train=train))
+        return asdict(judge.floor(10 * per_label))
 
     quality = {
         "command": f"python scripts/measure_quality.py {name}",

@@ -15,7 +15,7 @@ import torch
 from diffusion_lib.checkpoints import WEIGHTS, load_classifier, load_model, save_model, save_tensors
 from diffusion_lib.data import load_digits, to_bytes
 from diffusion_lib.history import History
-from diffusion_lib.metrics import real_floor, score, table
+from diffusion_lib.metrics import Judge, table
 from diffusion_lib.profiles import PROFILES
 from diffusion_lib.runs import timing
 from diffusion_lib.samplers import generate
@@ -29,13 +29,14 @@ def main(run: Path, name: str) -> None:
     steps, scale = PROFILES[trained.profile.name].sample_steps, PROFILES[trained.profile.name].sample_scale
     profile = replace(trained.profile, sample_steps=steps, sample_scale=scale)
     card["profile"] = profile.to_dict()
-    train, test, classifier = load_digits("train", device), load_digits("test", device), load_classifier(device)
+    train, test = load_digits("train", device), load_digits("test", device)
+    judge = Judge(load_classifier(device), test=test, train=train)
 
     label = torch.arange(10).repeat(100).to(device)
-    rows = {"real digits": real_floor(classifier, len(label), test=test, train=train)}
+    rows = {"real digits": judge.floor(len(label))}
     for name_of_row, guidance in {"samples": scale, "samples, no guidance": 1.0}.items():
         images = generate(trained.model, trained.schedule, label, steps, scale=guidance)
-        rows[name_of_row] = score(classifier, images, label, test=test, train=train)
+        rows[name_of_row] = judge.score(images, label)
     print(table(rows))
     card["scores"] = {"command": "python -m diffusion_lib evaluate", **{k: asdict(v) for k, v in rows.items()}}
     card["seed"] = trained.profile.train.seed

@@ -7,11 +7,10 @@ from numpy.linalg import eigvals
 from diffusion_lib.checkpoints import load_classifier
 from diffusion_lib.metrics import (
     DigitClassifier,
+    Judge,
     frechet_distance,
     label_agreement,
     nearest_neighbours,
-    real_floor,
-    score,
     table,
     wilson_interval,
     within_class_spread,
@@ -68,12 +67,16 @@ def test_nearest_neighbours(stand_in):
 def test_scores_of_real_digits_stand_beside_their_floor(mnist):
     classifier = load_classifier()
     test, train = mnist["test"].take(400), mnist["train"].take(1500)
-    floor = real_floor(classifier, 200, test=test, train=train)
+    judge = Judge(classifier, test=test, train=train)
+    floor = judge.floor(200)
     assert floor.agreement > 0.97
     assert floor.spread == pytest.approx(1, abs=0.05)
     x, label = test[:200]
-    noisy = score(classifier, (x + 0.5 * torch.randn_like(x)).clamp(-1, 1), label, test=test, train=train)
+    noisy = judge.score((x + 0.5 * torch.randn_like(x)).clamp(-1, 1), label)
     assert noisy.frechet > floor.frechet
+    assert judge.floor(200) == floor  # nothing of one set is left in the next
+    plain = frechet_distance(classifier, x, test[1::2][0])
+    assert judge.score(x, label).frechet == pytest.approx(plain, rel=1e-5)
     assert noisy.nearest > floor.nearest
     text = table({"real digits": floor, "noisy": noisy})
     assert "real digits" in text.splitlines()[1]
