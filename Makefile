@@ -1,10 +1,11 @@
 PYTHON ?= python3
+PROFILE ?= laptop
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 NOTEBOOKS := notebooks/*.ipynb
 
-.PHONY: help setup lab test lint notebooks figures site bench lock clean
+.PHONY: help setup lab test lint notebooks figures experiment site bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List these commands
@@ -38,6 +39,10 @@ notebooks: setup  ## Execute and save all notebooks (DIFFUSION_PROFILE=laptop)
 figures: setup  ## Draw all figures, and fill in and print the reference write-up
 	$(BIN)/python -m diffusion_lib figures
 	$(BIN)/python scripts/write_up.py --pdf
+
+experiment: setup  ## Train PROFILE (laptop, or full on a GPU), sample and judge; all of it lands in runs/PROFILE
+	$(BIN)/python -m diffusion_lib train --profile $(PROFILE)
+	$(BIN)/python scripts/ship_weights.py runs/$(PROFILE) runs/$(PROFILE)/shipped
 
 site: setup  ## Build the reading site into _site; open _site/index.html, no network needed
 	$(BIN)/python scripts/build_site.py _site

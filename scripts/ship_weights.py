@@ -1,7 +1,8 @@
-"""Turn a finished run into shipped weights: python scripts/ship_weights.py runs/laptop laptop
+"""Turn a finished run into shipped weights: python scripts/ship_weights.py runs/laptop [FOLDER]
 
-Writes NAME.safetensors (the averaged weights), NAME.json (the card, with the metrics of 1,000 samples),
-NAME.history.jsonl and NAME.snapshots.safetensors (80 samples after each snapshot epoch).
+Writes into FOLDER, by default the library's own: NAME.safetensors (the averaged weights; in half precision and in parts
+where one file would be too large), NAME.json (the card, with the metrics of 1,000 samples), NAME.history.jsonl and
+NAME.snapshots.safetensors (80 samples after each snapshot epoch). NAME is the profile's.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from diffusion_lib.checkpoints import WEIGHTS, load_classifier, load_model, save_model, save_tensors
+from diffusion_lib.checkpoints import WEIGHTS, load_classifier, load_model, save_small, save_tensors
 from diffusion_lib.data import load_digits, to_bytes
 from diffusion_lib.history import History
 from diffusion_lib.metrics import Judge, table
@@ -22,38 +23,43 @@ from diffusion_lib.samplers import generate
 from diffusion_lib.training import default_device
 
 
-def main(run: Path, name: str) -> None:
+def main(run: Path, folder: Path = WEIGHTS, per_label: int = 100) -> None:
     device = default_device()
     trained = load_model(run / "checkpoint.safetensors", device)
-    card = json.loads((run / "card.json").read_text())
-    steps, scale = PROFILES[trained.profile.name].sample_steps, PROFILES[trained.profile.name].sample_scale
+    card, name = json.loads((run / "card.json").read_text()), trained.profile.name
+    steps, scale = PROFILES[name].sample_steps, PROFILES[name].sample_scale
     profile = replace(trained.profile, sample_steps=steps, sample_scale=scale)
-    card["profile"] = profile.to_dict()
-    train, test = load_digits("train", device), load_digits("test", device)
-    judge = Judge(load_classifier(device), test=test, train=train)
-
-    label = torch.arange(10).repeat(100).to(device)
-    rows = {"real digits": judge.floor(len(label))}
-    for name_of_row, guidance in {"samples": scale, "samples, no guidance": 1.0}.items():
-        images = generate(trained.model, trained.schedule, label, steps, scale=guidance)
-        rows[name_of_row] = judge.score(images, label)
-    print(table(rows))
-    card["scores"] = {"command": "python -m diffusion_lib evaluate", **{k: asdict(v) for k, v in rows.items()}}
-    card["seed"] = trained.profile.train.seed
+    card |= {"profile": profile.to_dict(), "seed": profile.train.seed}
     card |= timing(History.read(run / "history.jsonl").epochs)
+    weights = folder / f"{name}.safetensors"
+    save_small(weights, trained.model, profile, card)
+    shipped = load_model(weights, device)  # to judge what is shipped: it may be rounded
+
+    train, test = load_digits("train", device), load_digits("test", device)
+    judge, label = Judge(load_classifier(device), test=test, train=train), torch.arange(10).repeat(per_label).to(device)
+    rows = {"real digits": judge.floor(len(label))}
+    guided = {"samples": scale, "samples, no guidance": 1.0} if scale != 1 else {"samples": 1.0}
+    for row, guidance in guided.items():
+        rows[row] = judge.score(generate(shipped.model, shipped.schedule, label, steps, scale=guidance), label)
+    print(table(rows))
+    card["scores"] = {
+        "command": f"python -m diffusion_lib evaluate --weights {name}",
+        **{k: asdict(v) for k, v in rows.items()},
+    }
+    files = save_small(weights, trained.model, profile, card)
 
     snapshots, wanted = {}, torch.arange(10).repeat(8).to(device)
-    for epoch in trained.profile.train.snapshot_epochs:
+    for epoch in (e for e in profile.train.snapshot_epochs if e <= profile.train.epochs):
         model = load_model(run / f"epoch_{epoch}.safetensors", device).model
         samples = generate(model, trained.schedule, wanted, steps, scale=scale)
         snapshots[str(epoch)] = to_bytes(samples.cpu())
-    save_model(WEIGHTS / f"{name}.safetensors", trained.model, profile, card)
-    save_tensors(WEIGHTS / f"{name}.snapshots.safetensors", snapshots, {"labels": wanted.tolist()})
-    (WEIGHTS / f"{name}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
-    shutil.copy(run / "history.jsonl", WEIGHTS / f"{name}.history.jsonl")
+    save_tensors(folder / f"{name}.snapshots.safetensors", snapshots, {"labels": wanted.tolist()})
+    (folder / f"{name}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    shutil.copy(run / "history.jsonl", folder / f"{name}.history.jsonl")
+    print(f"Written: {', '.join(str(file) for file in files)}, and beside them card, history and snapshots.")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(*map(Path, sys.argv[1:]))

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_evaluate_prints_samples_beside_real_digits():
 
 
 @pytest.mark.filterwarnings("ignore::diffusion_lib.data.StandInWarning")
-def test_train_then_sample_from_the_run(tmp_path):
+def test_train_then_sample_and_ship_the_run(tmp_path, monkeypatch, capsys):
     run("train", "--profile", "tiny", "--epochs", 1, "--run-dir", tmp_path, "--tensorboard", "--device", "cpu")
     names = {p.name for p in tmp_path.iterdir()}
     assert {"card.json", "checkpoint.safetensors", "history.jsonl", "samples_epoch_1.png"} <= names
@@ -60,6 +61,16 @@ def test_train_then_sample_from_the_run(tmp_path):
     card = json.loads((tmp_path / "card.json").read_text())
     assert card["epochs"] == 1
     run("sample", "--weights", tmp_path / "checkpoint.safetensors", "--steps", 2, "--out", tmp_path / "a.npz")
+    shipped = tmp_path / "shipped"
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
+    import ship_weights
+
+    ship_weights.main(tmp_path, shipped, per_label=5)
+    assert "real digits" in capsys.readouterr().out
+    endings = ("history.jsonl", "json", "safetensors", "snapshots.safetensors")
+    assert {p.name for p in shipped.iterdir()} == {f"tiny.{ending}" for ending in endings}
+    assert json.loads((shipped / "tiny.json").read_text())["scores"]["samples"]["count"] == 50
+    run("sample", "--weights", shipped / "tiny.safetensors", "--steps", 2, "--out", tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(

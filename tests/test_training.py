@@ -266,6 +266,31 @@ def test_shipped_weights_load_with_no_argument():
         checkpoints.load_pretrained("huge")
 
 
+def test_weights_too_large_for_one_file_come_in_parts_of_half_precision(tmp_path):
+    trained = checkpoints.load_pretrained()
+    weights, path = trained.model.state_dict(), tmp_path / "big.safetensors"
+
+    def saved(limit):
+        files = checkpoints.save_small(path, trained.model, trained.profile, {"note": 7}, limit)
+        assert set(files) == set(tmp_path.iterdir())  # nothing of an earlier size is left
+        assert all(file.stat().st_size <= limit for file in files)
+        again = load_model(path)
+        assert again.card["note"] == 7
+        return len(files), again.model.state_dict()
+
+    count, whole = saved(2**22)
+    assert count == 1
+    assert all(torch.equal(whole[name], weight) for name, weight in weights.items())
+    for limit, expected in [(2**21, 1), (2**20, 2), (2**19 + 2**16, 3)]:
+        count, rounded = saved(limit)
+        assert count == expected
+        assert all(torch.equal(rounded[name], weight.half().float()) for name, weight in weights.items())
+    (tmp_path / "big-2-of-3.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"in 3 parts, but there are big-1-of-3.safetensors, big-3-of-3"):
+        load_model(path)
+    assert saved(2**22)[0] == 1
+
+
 def test_a_loss_that_is_not_a_number_stops_the_run(stand_in):
     wild = replace(PROFILE, train=replace(PROFILE.train, learning_rate=1e9, grad_clip=1e9))
     with pytest.raises(FloatingPointError, match=r"the loss became (nan|inf).*Lower the learning rate"):
