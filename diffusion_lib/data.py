@@ -5,11 +5,11 @@ torchvision. A machine with no network gets scikit-learn's 1,797 digits instead,
 Digits are never flipped: a mirrored 2 is not a 2.
 """
 
+import contextlib
 import os
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -124,15 +124,24 @@ def load_digits(
 
 def load_mnist(split: Split, root: Path) -> Digits:
     """MNIST through torchvision, repaired where needed. OSError or RuntimeError where it cannot be had."""
+    from filelock import FileLock
     from torchvision.datasets import MNIST  # imported here: it takes seconds, and only data needs it
 
-    raw = root / "MNIST" / "raw"
-    broken = [n for n, size in FILE_SIZES.items() if (raw / n).exists() and (raw / n).stat().st_size != size]
-    for name in broken:
-        (raw / name).unlink()
-    with _timeout(DOWNLOAD_TIMEOUT):
+    with contextlib.ExitStack() as stack:
+        if _unusable(root):
+            root.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(root / "mnist.lock"))  # others may want it at the same time
+            stack.enter_context(_timeout(DOWNLOAD_TIMEOUT))
+            for path in _unusable(root):  # as it is now: another may have done it all
+                path.unlink(missing_ok=True)
         data = MNIST(str(root), train=split == "train", download=True)
     return Digits(data.data[:, None].contiguous(), data.targets.long(), "MNIST")
+
+
+def _unusable(root: Path) -> list[Path]:
+    """MNIST's files in ``root`` that are missing or of another size than they should be."""
+    paths = {root / "MNIST" / "raw" / name: size for name, size in FILE_SIZES.items()}
+    return [path for path, size in paths.items() if not path.exists() or path.stat().st_size != size]
 
 
 def load_stand_in(split: Split) -> Digits:
@@ -149,7 +158,7 @@ def load_stand_in(split: Split) -> Digits:
     return Digits(images[keep], torch.from_numpy(data.target)[keep].long(), STAND_IN)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _timeout(seconds: float) -> Iterator[None]:
     """A default for sockets that set none themselves: a silent mirror must not hang the notebook."""
     before = socket.getdefaulttimeout()

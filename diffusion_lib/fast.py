@@ -14,7 +14,7 @@ class TokenLinear(nn.Linear):
     """``nn.Linear`` for tokens, (B, N, C_in) -> (B, N, C_out); on CPUs a 1 x 1 convolution of B x N pixels.
 
     Convolutions go through oneDNN, which uses the widest vectors of any maker's CPU. Matrix products go through
-    MKL, which on AMD's does not: 217 against 480 GFLOP/s where this was measured.
+    MKL, which on AMD's does not: 217 against 480 GFLOP/s on one of them, alike on one whose vectors are half as wide.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -2,6 +2,8 @@ import gzip
 import hashlib
 import struct
 import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -107,3 +109,11 @@ def test_a_broken_file_is_repaired(mirror, tmp_path, size):
     broken = root / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
     broken.write_bytes(broken.read_bytes()[:size])
     check_small(load_digits("test", root=root), 4)
+
+
+def test_several_at_once_download_one_after_another(mirror, tmp_path):
+    with warnings.catch_warnings(), ThreadPoolExecutor(8) as pool:
+        warnings.simplefilter("error", StandInWarning)
+        for both in pool.map(lambda _: [load_digits(s, root=tmp_path / "cache") for s in ("train", "test")], range(8)):
+            check_small(both[0], 6)
+            check_small(both[1], 4)
