@@ -1,9 +1,12 @@
 """Ours beside what people would use instead, in one run on this machine: make bench.
 
+    python benchmarks/bench.py [--steps] [--out FILE]      # --steps: the training step alone
+
 Each contender steps in a process of its own, and they take turns, so that a disturbance hits all alike; medians and
 the middle half are printed. The rows of denoising-diffusion-pytorch appear where that package is installed.
 """
 
+import argparse
 import importlib.util
 import json
 import math
@@ -236,7 +239,7 @@ def start_rows() -> list[str]:
     return [*rows, f"| notebook 01, all cells, `laptop` | {time.perf_counter() - start:.0f} |"]
 
 
-def head(ceiling: dict[str, float], source: str, equal: float) -> list[str]:
+def head(ceiling: dict[str, float], source: str, equal: float, command: str) -> list[str]:
     """What was compared, where, and the best that the machine does."""
     installed = ""
     if "denoising-diffusion-pytorch" in OTHERS:
@@ -246,11 +249,12 @@ def head(ceiling: dict[str, float], source: str, equal: float) -> list[str]:
     return [
         "# Speed, beside what people would use instead", "",
         f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} threads, "
-        f"torch {versions()['torch']}, {source}. One run of `make bench`; shared cores, so read the ratios.", "",
+        f"torch {versions()['torch']}, {source}. One run of `{command}`; shared cores, so read the ratios.", "",
         f"Ceiling in the same run: {best} (2048 x 2048; 64 channels at 28 x 28, 3 x 3).", "",
         "## Training step: forward, backward, clip, optimiser, average", "",
         "*plain* is the same network written as a starter code has it (`benchmarks/plain.py`); its outputs and "
-        f"gradients differ from ours by at most {equal:.0e} of their largest value. The others are the nearest sizes "
+        f"gradients differ from ours by at most {equal:.0e} of their largest value. It does more work "
+        "where it upsamples: ours adds up the weights that meet copies of one pixel. The others are the nearest sizes "
         f"of two libraries{installed}: unequal work, so compare the GFLOPs (forward, one image). The last column is "
         "three times those GFLOPs over the convolution ceiling.", "",
         "| shape | code | parameters, work | images/s, median (middle half) | time, ours = 1 | share of ceiling |",
@@ -262,24 +266,34 @@ def section(title: str, columns: list[str], rows: list[str]) -> list[str]:
     return ["", f"## {title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows]
 
 
-def main() -> None:
+def main(out: Path, steps_alone: bool) -> None:
     keep_memory()
     train, test, ceiling = load_digits("train"), load_digits("test"), ceilings()
+    command = "python benchmarks/bench.py --steps" if steps_alone else "make bench"
     configs: list[UNetConfig] = [PROFILES[name].unet for name in ("laptop", "full")]
     lines = [
-        *head(ceiling, train.source, max(check_equal(config) for config in configs)),
+        *head(ceiling, train.source, max(check_equal(config) for config in configs), command),
         *train_rows("laptop", 64, 30, ceiling["convolution"]),
         *train_rows("full", 64, 5, ceiling["convolution"]),
-        *section("Peak memory of a process that trains, GiB", ["network", "code", "batch 64", "256"], memory_rows()),
-        *section("Sampling 100 labelled digits", ["way", "seconds", "agreement", "spread"], sampling_rows(test)),
-        *section("Data", ["way", "images/s"], data_rows(train)),
-        *section("Start", ["what", "seconds"], start_rows()),
-        *section("How the cost grows", ["doubled", "seconds", "exponent", "of the last doubling"], growth_rows(train)),
-        "", "GPU: none at hand, so no table.",
-    ]  # fmt: skip
-    (ROOT / "benchmarks" / "bench.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    ]
+    if not steps_alone:
+        peak = "Peak memory of a process that trains, GiB"
+        cost = ["doubled", "seconds", "exponent", "of the last doubling"]
+        lines += [
+            *section(peak, ["network", "code", "batch 64", "256"], memory_rows()),
+            *section("Sampling 100 labelled digits", ["way", "seconds", "agreement", "spread"], sampling_rows(test)),
+            *section("Data", ["way", "images/s"], data_rows(train)),
+            *section("Start", ["what", "seconds"], start_rows()),
+            *section("How the cost grows", cost, growth_rows(train)),
+            "", "GPU: none at hand, so no table.",
+        ]  # fmt: skip
+    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description="Measure speed beside what people would use instead.")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "bench.md")
+    parser.add_argument("--steps", action="store_true", help="the training step alone")
+    options = parser.parse_args()
+    main(options.out, options.steps)

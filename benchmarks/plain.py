@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from diffusion_lib.fast import TokenLinear
+from diffusion_lib.fast import TokenLinear, UpsampleConv2d
 from diffusion_lib.profiles import UNetConfig
 from diffusion_lib.schedules import linear_betas
 from diffusion_lib.unet import Attention, UNet
@@ -29,14 +29,23 @@ class PlainAttention(Attention):
         return self.out((weights @ v).transpose(1, 2).flatten(2))
 
 
+class PlainUpsampleConv(UpsampleConv2d):
+    """Upsampling with the larger image made first."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.conv2d(F.interpolate(input, scale_factor=2.0), self.weight, self.bias, padding=1)
+
+
 def plain_unet(config: UNetConfig) -> UNet:
-    """The library's network with plain attention and plain linear layers."""
+    """The library's network with plain attention, linear layers and upsampling."""
     network = UNet(config)
     for module in network.modules():
         if type(module) is Attention:
             module.__class__ = PlainAttention
         elif type(module) is TokenLinear:
             module.__class__ = nn.Linear
+        elif type(module) is UpsampleConv2d:
+            module.__class__ = PlainUpsampleConv
     return network
 
 

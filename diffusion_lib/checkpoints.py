@@ -150,7 +150,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Pretrain
         tensors = {name.removeprefix("ema."): v for name, v in tensors.items() if name.startswith("ema.")}
     model = UNet(profile.unet)
     load_into(model, {name: tensor.float() for name, tensor in tensors.items()}, Path(path))
-    model = model.to(device).eval().requires_grad_(False)
+    model = model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return Pretrained(model, make_schedule(profile.schedule).to(device), profile, info)
 
 

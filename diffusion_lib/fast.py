@@ -25,6 +25,22 @@ class TokenLinear(nn.Linear):
         return F.conv2d(pixels, self.weight[..., None, None], self.bias).permute(0, 2, 3, 1).squeeze(0)
 
 
+class UpsampleConv2d(nn.Conv2d):
+    """A 3 x 3 convolution of an image in which each pixel has been repeated 2 x 2, without making that image.
+
+    Neighbours in it are often copies of one pixel, so the weights that would meet them are added beforehand. That
+    leaves a 4 x 4 transposed convolution of the small image: four products where the plain way has nine.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, 2 H, 2 W); ``conv(interpolate(input, scale_factor=2))``, to rounding."""
+        sums = 4 * F.avg_pool2d(self.weight.flip(2, 3), 2, stride=1, padding=1)
+        return F.conv_transpose2d(input, sums.transpose(0, 1), self.bias, stride=2, padding=1)
+
+
 def keep_memory() -> None:
     """Let this process keep freed memory for the next large tensor, on Linux.
 

@@ -28,7 +28,7 @@ def test_a_contender_steps_in_a_process_of_its_own_and_says_its_size():
     assert len(seconds) == 2
     assert min(seconds) > 0
     assert size["parameters"] == sum(p.numel() for p in UNet(PROFILES["tiny"].unet).parameters())
-    assert found["plain"][1]["flops"] == size["flops"] > 1e6
+    assert found["plain"][1]["flops"] > size["flops"] > 1e6  # ours upsamples with fewer products
     with pytest.raises(RuntimeError, match="nobody ended before ready"):
         bench.Contender("nobody", "tiny", 16)
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 from conftest import images
 from torch import nn
+from torch.nn import functional as F
 
-from diffusion_lib.fast import TokenLinear, keep_memory
+from diffusion_lib.fast import TokenLinear, UpsampleConv2d, keep_memory
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (1, 7), (4, 1), (1, 1)], ids=str)
@@ -19,6 +20,22 @@ def test_token_linear_is_linear(shape, bias):
         out = layer(x)
         out.sin().sum().backward()
         outcomes.append([out, x.grad, *(p.grad for p in layer.parameters())])
+    for a, b in zip(*outcomes, strict=True):
+        assert a.shape == b.shape
+        torch.testing.assert_close(b, a, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 6), (1, 3, 1, 1), (1, 3, 5, 2)], ids=str)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_upsample_conv_is_a_convolution_of_repeated_pixels(shape, layout):
+    conv = UpsampleConv2d(3, 5).double().to(memory_format=layout)
+    outcomes = []
+    for make in (lambda x: F.conv2d(F.interpolate(x, scale_factor=2.0), conv.weight, conv.bias, padding=1), conv):
+        x = images(*shape).to(memory_format=layout).requires_grad_()
+        conv.zero_grad()
+        out = make(x)
+        out.sin().sum().backward()
+        outcomes.append([out, x.grad, *(p.grad.clone() for p in conv.parameters())])
     for a, b in zip(*outcomes, strict=True):
         assert a.shape == b.shape
         torch.testing.assert_close(b, a, rtol=1e-12, atol=1e-12)
