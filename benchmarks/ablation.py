@@ -25,9 +25,10 @@ from diffusion_lib.data import load_digits
 from diffusion_lib.diffusion import q_sample
 from diffusion_lib.metrics import label_agreement, wilson_interval, within_class_spread
 from diffusion_lib.profiles import PROFILES, Profile
-from diffusion_lib.recipe import drop_labels, ema_update, held_out_loss, learning_rate
+from diffusion_lib.recipe import draw_levels, drop_labels, ema_update, held_out_loss, learning_rate
 from diffusion_lib.runs import device_name, versions
 from diffusion_lib.samplers import generate
+from diffusion_lib.schedules import make_schedule
 from diffusion_lib.training import Trainer
 from diffusion_lib.unet import UNet
 
@@ -35,7 +36,7 @@ HERE = Path(__file__).parent
 SPEEDS, RESULTS, TABLE = HERE / "ablation_speeds.json", HERE / "ablation.jsonl", HERE / "ablation.md"
 SECONDS, SCALES = 300, (1.0, 1.3, 1.5)
 LAPTOP = PROFILES["laptop"]
-BASE = replace(LAPTOP, train=replace(LAPTOP.train, min_snr=None))
+BASE = replace(LAPTOP, train=replace(LAPTOP.train, levels="uniform"))
 
 
 class LabelInTime(UNet):
@@ -79,9 +80,18 @@ def high_noise(batch: int, T: int) -> Tensor:
     return ((torch.sqrt(1 + 8 * torch.rand(batch)) - 1) / 2 * T).long().clamp(max=T - 1)
 
 
+def min_snr(batch: int, T: int) -> Tensor:
+    """Levels in proportion to min(SNR, 5) / SNR: on average the loss of the row "min-SNR 5"."""
+    alpha_bar = make_schedule(BASE.schedule).alphas_cumprod
+    snr = alpha_bar / (1 - alpha_bar)
+    return draw_levels(T, batch, snr.clamp(max=5) / snr, torch.device("cpu"))
+
+
+EVEN = {"levels": "amplitude"}
 ROWS = {
     "base": Row("the `laptop` profile, but all levels drawn alike"),
-    "laptop": Row("the `laptop` profile: levels drawn by min-SNR, gamma 5", train={"min_snr": 5.0}),
+    "laptop": Row("the `laptop` profile: levels drawn so that the amplitude is even", train=EVEN),
+    "laptop, batch 32": Row("the same with batch 32", train=EVEN | {"batch_size": 32}),
     "label in time": Row("label also added to the time vector", network=LabelInTime),
     "one token": Row("1 label token, not 4", unet={"context_tokens": 1}),
     "rate 2e-3": Row("half the learning rate", train={"learning_rate": 2e-3}),
@@ -99,6 +109,7 @@ ROWS = {
     "EMA 0.99": Row("EMA decay 0.99, not 0.999", train={"ema_decay": 0.99}),
     "constant rate": Row("constant learning rate", train={"decay": "constant"}),
     "cosine": Row("cosine noise schedule", schedule={"kind": "cosine"}),
+    "min-SNR levels": Row("levels drawn by min-SNR, gamma 5", draw_t=min_snr),
     "high noise": Row("t drawn more often where noise is high", draw_t=high_noise),
     "min-SNR 5": Row("min-SNR weights on the loss (Hang et al. 2023)", weight=lambda snr: snr.clamp(max=5) / snr),
     "v loss": Row("the loss weight of v prediction, 1 + 1/SNR", weight=lambda snr: (1 + 1 / snr).clamp(max=50)),

@@ -38,6 +38,10 @@ from diffusion_lib.training import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
+STEP_TABLE = [
+    "| shape | code | parameters, work | images/s, median (middle half) | time, ours = 1 | share of ceiling |",
+    "|---|---|---|---|---|---|",
+]
 OTHERS = ["plain", "diffusers"]
 if importlib.util.find_spec("denoising_diffusion_pytorch"):
     OTHERS.append("denoising-diffusion-pytorch")
@@ -46,14 +50,15 @@ if importlib.util.find_spec("denoising_diffusion_pytorch"):
 class Contender:
     """One training step in a process of its own: see contenders.py."""
 
-    def __init__(self, name: str, profile: str, batch: int) -> None:
+    def __init__(self, name: str, profile: str, batch: int, device: str = "cpu") -> None:
         self.name = name
-        command = [sys.executable, str(ROOT / "benchmarks" / "contenders.py"), name, profile, str(batch)]
+        command = [sys.executable, str(ROOT / "benchmarks" / "contenders.py"), name, profile, str(batch), device]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         self.hear("ready")
-        self.step()  # the first one is not counted
+        for _ in range(1 if device == "cpu" else 5):  # not counted; some are spent on compiling
+            self.step()
         self.seconds: list[float] = []
 
     def hear(self, what: str) -> str:
@@ -77,18 +82,22 @@ class Contender:
         return json.loads(self.hear("the end"))
 
 
-def race(profile: str, batch: int, rounds: int, names: list[str]) -> dict[str, tuple[list[float], dict[str, float]]]:
+def race(
+    profile: str, batch: int, rounds: int, names: list[str], device: str = "cpu"
+) -> dict[str, tuple[list[float], dict[str, float]]]:
     """Seconds of each step, the contenders taking turns, and what each says at the end."""
-    contenders = [Contender(name, profile, batch) for name in names]
+    contenders = [Contender(name, profile, batch, device) for name in names]
     for _ in range(rounds):
         for contender in contenders:
             contender.seconds.append(contender.step())
     return {contender.name: (contender.seconds, contender.end()) for contender in contenders}
 
 
-def train_rows(profile: str, batch: int, rounds: int, ceiling: float) -> list[str]:
+def train_rows(
+    profile: str, batch: int, rounds: int, ceiling: float, others: list[str] = OTHERS, device: str = "cpu"
+) -> list[str]:
     """Table rows for one network shape."""
-    found = race(profile, batch, rounds, ["ours", *OTHERS])
+    found = race(profile, batch, rounds, ["ours", *others], device)
     base = statistics.median(found["ours"][0])
     rows = []
     for name, (seconds, size) in found.items():
@@ -257,8 +266,29 @@ def head(ceiling: dict[str, float], source: str, equal: float, command: str) -> 
         "where it upsamples: ours adds up the weights that meet copies of one pixel. The others are the nearest sizes "
         f"of two libraries{installed}: unequal work, so compare the GFLOPs (forward, one image). The last column is "
         "three times those GFLOPs over the convolution ceiling.", "",
-        "| shape | code | parameters, work | images/s, median (middle half) | time, ours = 1 | share of ceiling |",
-        "|---|---|---|---|---|---|",
+        *STEP_TABLE,
+    ]  # fmt: skip
+
+
+def gpu_lines() -> list[str]:
+    """The training step on the GPU, where there is one."""
+    if not torch.cuda.is_available():
+        return ["", "GPU: none at hand, so no table."]
+    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+
+    def product() -> None:
+        a @ a
+        torch.cuda.synchronize()
+
+    ceiling = 2 * len(a) ** 3 / best_of({"matrix": product}, 11)["matrix"]
+    rows = train_rows("full", 64, 50, ceiling, device="cuda")
+    for batch in (256, 1024):
+        rows += train_rows("full", batch, 50, ceiling, [], "cuda")
+    return [
+        "", f"## On one {torch.cuda.get_device_name()}", "",
+        f"Ours in bfloat16 and compiled, the others as they come. Ceiling: {ceiling / 1e12:.0f} TFLOP/s, a product of "
+        "8192 x 8192 in bfloat16.", "",
+        *STEP_TABLE, *rows,
     ]  # fmt: skip
 
 
@@ -285,8 +315,8 @@ def main(out: Path, steps_alone: bool) -> None:
             *section("Data", ["way", "images/s"], data_rows(train)),
             *section("Start", ["what", "seconds"], start_rows()),
             *section("How the cost grows", cost, growth_rows(train)),
-            "", "GPU: none at hand, so no table.",
-        ]  # fmt: skip
+            *gpu_lines(),
+        ]
     out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

@@ -1,6 +1,6 @@
 """The training steps that bench.py compares, each run in a process of its own.
 
-    python benchmarks/contenders.py NAME PROFILE BATCH
+    python benchmarks/contenders.py NAME PROFILE BATCH DEVICE
 
 Does one step for each line on its input and answers with the seconds; the last line says the size of the network and
 the peak memory. A process of its own keeps one contender's settings and memory from the others.
@@ -27,23 +27,28 @@ Step = Callable[[], Any]
 Probe = tuple[nn.Module, Callable[[], Any]]  # the network, and a forward pass of one image
 
 
-def ours(profile_name: str, digits: Digits, batch: int) -> tuple[Step, Probe]:
+def ours(profile_name: str, digits: Digits, batch: int, device: torch.device) -> tuple[Step, Probe]:
     """The library's own step."""
     profile = PROFILES[profile_name]
-    profile = replace(profile, train=replace(profile.train, batch_size=batch, label_dropout=0.0, min_snr=None))
-    trainer = Trainer(profile, digits, digits, torch.device("cpu"))
-    probe = lambda: trainer.model(torch.zeros(1, 1, 28, 28), torch.zeros(1).long())  # noqa: E731
-    return lambda: trainer.step(torch.randint(0, len(trainer.train_digits), (batch,))), (trainer.model, probe)
+    profile = replace(profile, train=replace(profile.train, batch_size=batch, label_dropout=0.0, levels="uniform"))
+    trainer = Trainer(profile, digits, digits, device)
+    count = len(trainer.train_digits)
+    step = lambda: trainer.step(torch.randint(0, count, (batch,), device=device))  # noqa: E731
+    return step, (trainer.model, lambda: trainer.model(*one_image(device)))
 
 
-def plain(profile_name: str, digits: Digits, batch: int) -> tuple[Step, Probe]:
+def plain(profile_name: str, digits: Digits, batch: int, device: torch.device) -> tuple[Step, Probe]:
     """The same network and step as a starter code has them."""
-    trainer = PlainTrainer(PROFILES[profile_name].unet, *digits[:], batch)
-    probe = lambda: trainer.model(torch.zeros(1, 1, 28, 28), torch.zeros(1).long())  # noqa: E731
-    return trainer.step, (trainer.model, probe)
+    trainer = PlainTrainer(PROFILES[profile_name].unet, *digits[:], batch, device)
+    return trainer.step, (trainer.model, lambda: trainer.model(*one_image(device)))
 
 
-def diffusers(profile_name: str, digits: Digits, batch: int) -> tuple[Step, Probe]:
+def one_image(device: torch.device, channels: int = 1, side: int = 28) -> tuple[Tensor, Tensor]:
+    """A batch of one, and its t."""
+    return torch.zeros(1, channels, side, side, device=device), torch.zeros(1, dtype=torch.long, device=device)
+
+
+def diffusers(profile_name: str, digits: Digits, batch: int, device: torch.device) -> tuple[Step, Probe]:
     """diffusers' conditional UNet of the nearest size, its own scheduler for the noise, AdamW and EMA in plain use."""
     from diffusers import DDPMScheduler, UNet2DConditionModel
     from diffusers.training_utils import EMAModel
@@ -60,25 +65,25 @@ def diffusers(profile_name: str, digits: Digits, batch: int) -> tuple[Step, Prob
         layers_per_block=1, down_block_types=down, up_block_types=up,
         cross_attention_dim=config.context_dim, attention_head_dim=max(1, widths[-1] // 32),
         norm_num_groups=min(32, widths[0] // 4),
-    )  # fmt: skip
-    tokens = nn.Embedding(11, 4 * config.context_dim)
+    ).to(device)  # fmt: skip
+    tokens = nn.Embedding(11, 4 * config.context_dim, device=device)
     average, scheduler = EMAModel(model.parameters(), 0.999), DDPMScheduler(1000)
     optimizer = torch.optim.AdamW([*model.parameters(), *tokens.parameters()], 2e-4)
 
     def step() -> None:
-        x, label = digits[torch.randint(0, len(digits), (batch,))]
+        x, label = digits[torch.randint(0, len(digits), (batch,), device=device)]
         x = torch.nn.functional.pixel_unshuffle(x, config.patch_size)
-        t, noise = torch.randint(0, 1000, (batch,)), torch.randn_like(x)
+        t, noise = torch.randint(0, 1000, (batch,), device=device), torch.randn_like(x)
         context = tokens(label).view(batch, 4, -1)
         loss = (model(scheduler.add_noise(x, noise, t), t, context).sample - noise).square().mean()
         update(loss, model, optimizer)
         average.step(model.parameters())
 
-    context = torch.zeros(1, 4, config.context_dim)
-    return step, (model, lambda: model(torch.zeros(1, pixels, side, side), torch.zeros(1).long(), context))
+    context = torch.zeros(1, 4, config.context_dim, device=device)
+    return step, (model, lambda: model(*one_image(device, pixels, side), context))
 
 
-def lucidrains(profile_name: str, digits: Digits, batch: int) -> tuple[Step, Probe]:
+def lucidrains(profile_name: str, digits: Digits, batch: int, device: torch.device) -> tuple[Step, Probe]:
     """denoising-diffusion-pytorch's conditional UNet of the nearest size, with its own loss and ema-pytorch's EMA."""
     from denoising_diffusion_pytorch.classifier_free_guidance import GaussianDiffusion, Unet
     from ema_pytorch import EMA
@@ -86,18 +91,21 @@ def lucidrains(profile_name: str, digits: Digits, batch: int) -> tuple[Step, Pro
     config = PROFILES[profile_name].unet
     pixels, side = config.patch_size**2, 28 // config.patch_size
     model = Unet(config.width, 10, cond_drop_prob=0.0, dim_mults=config.multipliers, channels=pixels)
-    diffusion = GaussianDiffusion(model, image_size=side, timesteps=1000)
+    diffusion = GaussianDiffusion(model, image_size=side, timesteps=1000).to(device)
     average = EMA(diffusion, beta=0.999, update_every=1)
     optimizer = torch.optim.AdamW(diffusion.parameters(), 2e-4)
 
     def step() -> None:
-        x, label = digits[torch.randint(0, len(digits), (batch,))]
+        x, label = digits[torch.randint(0, len(digits), (batch,), device=device)]
         x = torch.nn.functional.pixel_unshuffle(x, config.patch_size)
         update(diffusion((x + 1) / 2, classes=label), model, optimizer)
         average.update()
 
-    label = torch.zeros(1).long()
-    return step, (model, lambda: model(torch.zeros(1, pixels, side, side), torch.zeros(1).long(), classes=label))
+    def probe() -> Tensor:
+        x, t = one_image(device, pixels, side)
+        return model(x, t, classes=t)
+
+    return step, (model, probe)
 
 
 def update(loss: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -108,17 +116,26 @@ def update(loss: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer) -> 
     optimizer.step()
 
 
+def peak_memory(device: torch.device) -> float:
+    """The most that this process has held at once, in GiB: on the GPU, or of the machine's memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # ru_maxrss counts KiB on Linux
+
+
 def main() -> None:
-    name, profile, batch = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    name, profile, batch, device = sys.argv[1], sys.argv[2], int(sys.argv[3]), torch.device(sys.argv[4])
     torch.manual_seed(0)
     make = {"ours": ours, "plain": plain, "diffusers": diffusers, "denoising-diffusion-pytorch": lucidrains}[name]
-    step, (model, forward) = make(profile, load_digits("train").take(4096), batch)
+    step, (model, forward) = make(profile, load_digits("train", device).take(max(4096, batch)), batch, device)
     print("ready", flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
         step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         print(time.perf_counter() - start, flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GiB; ru_maxrss counts KiB on Linux
+    peak = peak_memory(device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         forward()
     parameters = sum(p.numel() for p in model.parameters())

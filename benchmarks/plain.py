@@ -52,12 +52,15 @@ def plain_unet(config: UNetConfig) -> UNet:
 class PlainTrainer:
     """Algorithm 1 as a starter code has it."""
 
-    def __init__(self, config: UNetConfig, images: Tensor, labels: Tensor, batch_size: int) -> None:
-        self.model = plain_unet(config)
+    def __init__(
+        self, config: UNetConfig, images: Tensor, labels: Tensor, batch_size: int, device: torch.device
+    ) -> None:
+        self.device = device
+        self.model = plain_unet(config).to(device)
         self.average = deepcopy(self.model)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 2e-4, foreach=False, fused=False)
         self.alphas_cumprod = (1 - linear_betas(1000)).cumprod(0).float()
-        data = TensorDataset(images, labels)
+        data = TensorDataset(images.cpu(), labels.cpu())
         self.loader = DataLoader(data, batch_size, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
         self.batches: Any = iter(self.loader)
 
@@ -69,8 +72,9 @@ class PlainTrainer:
             self.batches = iter(self.loader)
             x, label = next(self.batches)
         t = torch.randint(0, 1000, (len(x),))
-        noise = torch.randn_like(x)
         alpha_bar = self.alphas_cumprod.gather(0, t).reshape(-1, 1, 1, 1)
+        x, label, t, alpha_bar = (value.to(self.device) for value in (x, label, t, alpha_bar))
+        noise = torch.randn_like(x)
         loss = F.mse_loss(self.model(alpha_bar.sqrt() * x + (1 - alpha_bar).sqrt() * noise, t, label), noise)
         self.optimizer.zero_grad()
         loss.backward()

@@ -6,7 +6,7 @@
 """
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 
@@ -65,7 +65,7 @@ class TrainConfig:
     ema_decay: float = 0.999
     grad_clip: float = 1.0
     label_dropout: float = 0.0  # share of labels replaced by the null label, for guidance
-    min_snr: float | None = None  # γ of min-SNR: draw level t in proportion to min(SNR, γ) / SNR; None: all alike
+    levels: Literal["uniform", "amplitude"] = "uniform"  # t drawn evenly, or so that the signal's amplitude √ᾱ is
     max_images: int | None = None  # train on the first max_images only
     snapshot_epochs: tuple[int, ...] = ()  # save a sample grid and the averaged weights after these
     seed: int = 0
@@ -90,7 +90,11 @@ class Profile:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Profile":
-        """The inverse of :meth:`to_dict`; lists become tuples again."""
+        """The inverse of :meth:`to_dict`; lists become tuples again.
+
+        Settings of training that no longer exist are left out: they do not shape a network.
+        """
+        known = {f.name for f in fields(TrainConfig)}
 
         def tuples(d: dict[str, Any]) -> dict[str, Any]:
             return {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
@@ -99,7 +103,7 @@ class Profile:
             name=values["name"],
             unet=UNetConfig(**tuples(values["unet"])),
             schedule=ScheduleConfig(**tuples(values["schedule"])),
-            train=TrainConfig(**tuples(values["train"])),
+            train=TrainConfig(**tuples({k: v for k, v in values["train"].items() if k in known})),
             sample_steps=values["sample_steps"],
             sample_scale=values["sample_scale"],
         )
@@ -121,14 +125,14 @@ PROFILES = {
         unet=UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_levels=(1,), time_dim=128),
         schedule=ScheduleConfig(kind="linear", num_timesteps=1000),
         # benchmarks/ablation.md has the reasons: a transformer at 14 x 14 cost more than it brought, patch 4 was worse,
-        # and min-SNR levels learn sooner to obey the label.
+        # and levels even in amplitude learn sooner to obey the label, and lose less spread for it.
         train=TrainConfig(
             epochs=30,
             learning_rate=4e-3,
             warmup_steps=200,
             decay="cosine",
             label_dropout=0.1,
-            min_snr=5.0,
+            levels="amplitude",
             snapshot_epochs=(1, 2, 5, 10, 15, 20, 30),
         ),
         sample_scale=1.2,

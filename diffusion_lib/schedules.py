@@ -46,15 +46,16 @@ def make_schedule(config: ScheduleConfig) -> "NoiseSchedule":
     return NoiseSchedule.from_betas(makers[config.kind](config.num_timesteps))
 
 
-def min_snr_weights(schedule: "NoiseSchedule", gamma: float = 5.0) -> Table:
-    """How much each level counts in the loss, of length T (Hang et al. 2023, min-SNR, for a network that predicts ε).
+def amplitude_weights(schedule: "NoiseSchedule") -> Table:
+    """How often to draw each level so that the signal's amplitude √ᾱ is spread evenly from 1 down; of length T.
 
-    w_t = min(SNR_t, γ) / SNR_t   with   SNR_t = ᾱ_t / (1 − ᾱ_t)
+    w_t = √ᾱ_{t−1} − √ᾱ_t
 
-    Near-clean levels, where only faint grain is left to find, count less; the others count 1.
+    Levels are rare where only faint grain is left to find, and where next to nothing is left of the image. Drawn so,
+    all schedules show a network the same mixture of noise; to draw a level more often is to weigh its loss more
+    (Kingma and Gao 2023, "Understanding Diffusion Objectives as the ELBO with Simple Data Augmentation").
     """
-    snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
-    return snr.clamp(max=gamma) / snr
+    return schedule.alphas_cumprod_prev.sqrt() - schedule.sqrt_alphas_cumprod
 
 
 def _check_num_timesteps(num_timesteps: int) -> None:

@@ -25,7 +25,7 @@ from diffusion_lib.fast import keep_memory
 from diffusion_lib.history import History
 from diffusion_lib.profiles import Profile
 from diffusion_lib.recipe import draw_levels, drop_labels, ema_update, held_out_loss, learning_rate
-from diffusion_lib.schedules import NoiseSchedule, make_schedule, min_snr_weights
+from diffusion_lib.schedules import NoiseSchedule, amplitude_weights, make_schedule
 from diffusion_lib.unet import UNet
 
 LOG_EVERY = 50  # steps
@@ -50,8 +50,7 @@ class Trainer:
         self.train_digits = train.take(self.config.max_images or len(train)).to(device)
         self.test_digits = test.to(device)
         self.schedule = make_schedule(profile.schedule).to(device)
-        gamma = self.config.min_snr
-        self.level_weights = min_snr_weights(self.schedule, gamma) if gamma else None
+        self.level_weights = amplitude_weights(self.schedule) if self.config.levels == "amplitude" else None
         torch.manual_seed(self.config.seed)
         # channels_last is the layout that convolutions want: 1.2 times faster on two CPU cores.
         self.model = UNet(profile.unet).to(device).to(memory_format=torch.channels_last)
@@ -197,6 +196,8 @@ class Trainer:
             for key, value in ours[section].items()
             if (was := info["profile"][section].get(key, default[section][key])) != value
         ]
+        gone = info["profile"]["train"].keys() - ours["train"].keys()
+        found += [f"train.{key} was {info['profile']['train'][key]!r} and no longer exists" for key in sorted(gone)]
         if info["data"] != self.train_digits.source:
             found.append(f"its data was {info['data']} and is now {self.train_digits.source}")
         return "; ".join(found)

@@ -29,6 +29,7 @@ def test_a_contender_steps_in_a_process_of_its_own_and_says_its_size():
     assert min(seconds) > 0
     assert size["parameters"] == sum(p.numel() for p in UNet(PROFILES["tiny"].unet).parameters())
     assert found["plain"][1]["flops"] > size["flops"] > 1e6  # ours upsamples with fewer products
+    assert bench.gpu_lines() if torch.cuda.is_available() else "none at hand" in "".join(bench.gpu_lines())
     with pytest.raises(RuntimeError, match="nobody ended before ready"):
         bench.Contender("nobody", "tiny", 16)
 

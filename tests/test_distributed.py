@@ -13,7 +13,7 @@ from test_training import PROFILE, RUN
 from diffusion_lib.distributed import Team
 from diffusion_lib.history import History
 
-BIG = replace(PROFILE, train=replace(PROFILE.train, max_images=256, min_snr=5.0))
+BIG = replace(PROFILE, train=replace(PROFILE.train, max_images=256, levels="amplitude"))
 
 
 def start(tmp_path, name, processes, dies_after=None):

@@ -6,7 +6,7 @@ from conftest import images
 from diffusers import DDPMScheduler
 
 from diffusion_lib.profiles import ScheduleConfig
-from diffusion_lib.schedules import NoiseSchedule, cosine_betas, linear_betas, make_schedule, min_snr_weights
+from diffusion_lib.schedules import NoiseSchedule, amplitude_weights, cosine_betas, linear_betas, make_schedule
 
 
 @pytest.mark.parametrize("T", [10, 1000])
@@ -68,13 +68,12 @@ def test_a_wrong_t_is_told_what_was_received(t, error, words):
         check(NoiseSchedule.from_betas(linear_betas(1000)), "betas", t, images(2, 1, 4, 4))
 
 
-def test_min_snr_weights_cap_the_loss_on_the_clean_image(schedule):
-    """Hang et al. 2023: a loss on ε weighted by w is a loss on x_0 weighted by w · SNR = min(SNR, γ)."""
-    for gamma in (1.0, 5.0):
-        weights = min_snr_weights(schedule, gamma)
-        snr = (schedule.sqrt_alphas_cumprod / schedule.sqrt_one_minus_alphas_cumprod) ** 2
-        torch.testing.assert_close(weights * snr, torch.minimum(snr, torch.full_like(snr, gamma)))
-        assert ((weights == 1) == (snr <= gamma)).all()
+def test_amplitude_weights_spread_the_amplitude_evenly(schedule):
+    """The share drawn up to t is the share of the way that the amplitude has gone from 1 to its last value."""
+    for tables in (schedule, schedule.to("cpu")):
+        share = amplitude_weights(tables).double().cumsum(0)
+        torch.testing.assert_close(share, 1 - schedule.sqrt_alphas_cumprod, rtol=0, atol=1e-5)
+        assert (amplitude_weights(tables) > 0).all()
 
 
 def test_bad_betas_and_names_are_refused():

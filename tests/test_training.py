@@ -15,7 +15,7 @@ from diffusion_lib.checkpoints import CheckpointError, load_model, load_tensors,
 from diffusion_lib.history import History
 from diffusion_lib.profiles import PROFILES, Profile, get_profile
 from diffusion_lib.recipe import drop_labels, ema_update, held_out_loss, learning_rate
-from diffusion_lib.schedules import min_snr_weights
+from diffusion_lib.schedules import amplitude_weights
 from diffusion_lib.training import Trainer, fit
 
 TINY = PROFILES["tiny"]
@@ -36,8 +36,8 @@ fit(profile, load_stand_in("train"), load_stand_in("test"), run_dir=sys.argv[1],
 """
 
 
-def with_min_snr(gamma):
-    return replace(PROFILE, train=replace(PROFILE.train, min_snr=gamma))
+def with_levels(levels):
+    return replace(PROFILE, train=replace(PROFILE.train, levels=levels))
 
 
 def start(folder):
@@ -176,11 +176,11 @@ class Spy(torch.nn.Module):
         return torch.bincount(seen, minlength=100) / len(seen)
 
 
-@pytest.mark.parametrize("gamma", [None, 0.5])
-def test_levels_are_drawn_and_held_out_in_proportion_to_min_snr(gamma, stand_in):
-    trainer, spy = Trainer(with_min_snr(gamma), stand_in, stand_in, CPU), Spy()
+@pytest.mark.parametrize("levels", ["uniform", "amplitude"])
+def test_levels_are_drawn_and_held_out_as_the_profile_says(levels, stand_in):
+    trainer, spy = Trainer(with_levels(levels), stand_in, stand_in, CPU), Spy()
     trainer.forward = spy
-    weights = torch.ones(100) if gamma is None else min_snr_weights(trainer.schedule, gamma)
+    weights = torch.ones(100) if levels == "uniform" else amplitude_weights(trainer.schedule)
     expected = weights / weights.sum()
     trainer.step(torch.zeros(40_000, dtype=torch.int64))
     assert (spy.shares() - expected).abs().max() < 0.003  # more than five standard errors
@@ -189,11 +189,20 @@ def test_levels_are_drawn_and_held_out_in_proportion_to_min_snr(gamma, stand_in)
 
 
 def test_a_checkpoint_from_before_a_setting_existed_means_its_default(stand_in):
-    trainer = Trainer(with_min_snr(5.0), stand_in, stand_in, CPU)
+    trainer = Trainer(with_levels("amplitude"), stand_in, stand_in, CPU)
     info = {"profile": json.loads(json.dumps(trainer.profile.to_dict())), "num_averaged": 1, "data": stand_in.source}
     assert trainer.difference(info) == ""
-    del info["profile"]["train"]["min_snr"]
-    assert trainer.difference(info) == "train.min_snr was None and is now 5.0"
+    del info["profile"]["train"]["levels"]
+    assert trainer.difference(info) == "train.levels was 'uniform' and is now 'amplitude'"
+
+
+def test_a_setting_that_no_longer_exists_does_not_keep_weights_from_being_loaded(stand_in):
+    trainer = Trainer(PROFILE, stand_in, stand_in, CPU)
+    values = json.loads(json.dumps(PROFILE.to_dict()))
+    values["train"]["momentum"] = 0.5
+    assert Profile.from_dict(values) == PROFILE
+    info = {"profile": values, "num_averaged": 1, "data": stand_in.source}
+    assert trainer.difference(info) == "train.momentum was 0.5 and no longer exists"
 
 
 def test_drop_labels():
