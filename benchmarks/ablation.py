@@ -220,8 +220,9 @@ def table() -> str:
     info = versions()
     head = (
         "# Ablation of the `laptop` profile\n\nEqual budgets on two CPU cores: images = seconds x the speed in the "
-        "table, so a slower machine takes longer for the same result. One change in each row. 500 samples a seed, 50 DDIM steps, eta = 1; agreement with its 95 % interval "
-        "over all seeds, and each seed's value; spread as a share of real digits'.\n\n"
+        "table, so a slower machine takes longer for the same result. One change in each row. 500 samples a seed, "
+        "50 DDIM steps, eta = 1; agreement with its 95 % interval over all seeds, and each seed's value; spread as a "
+        "share of real digits'.\n\n"
         f"Machine: {device_name(torch.device('cpu'))}, torch {info['torch']}.  \n"
         "Commands: `python benchmarks/ablation.py calibrate`, then `run --seeds 0 1`, then `table`.\n"
     )
