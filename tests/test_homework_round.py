@@ -249,7 +249,7 @@ def test_marks_of_written_parts_are_merged_and_checked(graded):
 
 def test_a_killed_run_continues_where_it_stopped(tmp_path):
     (tmp_path / "hand-ins").mkdir()
-    for i in range(12):
+    for i in range(6):
         zipped(tmp_path / "hand-ins", f"student-{i}", {f"homework/{FILE}": student_source()})
     command = [
         sys.executable,
@@ -267,16 +267,16 @@ def test_a_killed_run_continues_where_it_stopped(tmp_path):
         command, cwd=tmp_path, env=PLAIN | {"PYTHONPATH": f"{ROOT}"}, stderr=subprocess.DEVNULL, start_new_session=True
     )
     for _ in range(600):
-        if len(list(tmp_path.glob("results/students/*/result.json"))) >= 3:
+        if len(list(tmp_path.glob("results/students/*/result.json"))) >= 2:
             break
         time.sleep(0.05)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     before = len(list(tmp_path.glob("results/students/*/result.json")))
-    assert before >= 3
+    assert 2 <= before < 6
     out = run("grade", tmp_path / "hand-ins", "--out", tmp_path / "results").stdout
-    assert f"12 hand-ins, {before} of them graded before" in out
-    assert len(rows(tmp_path)) == 12
+    assert f"6 hand-ins, {before} of them graded before" in out
+    assert len(rows(tmp_path)) == 6
 
 
 def test_a_folder_without_hand_ins_is_refused(tmp_path):
