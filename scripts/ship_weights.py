@@ -1,7 +1,7 @@
 """Turn a finished run into shipped weights: python scripts/ship_weights.py runs/laptop [FOLDER]
 
-Writes into FOLDER, by default the library's own: NAME.safetensors (the averaged weights; in half precision and in parts
-where one file would be too large), NAME.json (the card, with the metrics of 1,000 samples), NAME.history.jsonl and
+Writes into FOLDER, by default the library's own: NAME.safetensors (the averaged weights; in half precision
+where the file would be too large), NAME.json (the card, with the metrics of 1,000 samples), NAME.history.jsonl and
 NAME.snapshots.safetensors (80 samples after each snapshot epoch). NAME is the profile's.
 """
 
@@ -14,7 +14,15 @@ from typing import Any
 
 import torch
 
-from diffusion_lib.checkpoints import WEIGHTS, Pretrained, load_classifier, load_model, save_small, save_tensors
+from diffusion_lib.checkpoints import (
+    SMALL_FILE,
+    WEIGHTS,
+    Pretrained,
+    load_classifier,
+    load_model,
+    save_small,
+    save_tensors,
+)
 from diffusion_lib.data import load_digits, to_bytes
 from diffusion_lib.history import History
 from diffusion_lib.metrics import Judge, table
@@ -38,7 +46,7 @@ def main(run: Path, folder: Path = WEIGHTS) -> None:
 
     train, test = load_digits("train", device), load_digits("test", device)
     card["scores"] = scores(shipped, Judge(load_classifier(device), test=test, train=train))
-    files = save_small(weights, trained.model, profile, card)
+    save_small(weights, trained.model, profile, card)
 
     snapshots, wanted = {}, torch.arange(10).repeat(8).to(device)
     for epoch in (e for e in profile.train.snapshot_epochs if e <= profile.train.epochs):
@@ -48,7 +56,10 @@ def main(run: Path, folder: Path = WEIGHTS) -> None:
     save_tensors(folder / f"{name}.snapshots.safetensors", snapshots, {"labels": wanted.tolist()})
     (folder / f"{name}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     shutil.copy(run / "history.jsonl", folder / f"{name}.history.jsonl")
-    print(f"Written: {', '.join(str(file) for file in files)}, and beside them card, history and snapshots.")
+    size = weights.stat().st_size
+    print(f"Written: {weights} ({size / 2**20:.1f} MiB), and beside it card, history and snapshots.")
+    if size > SMALL_FILE:
+        print(f"That is too large for a repository, which should hold no file above {SMALL_FILE / 2**20:.0f} MiB.")
 
 
 def scores(shipped: Pretrained, judge: Judge, per_label: int = 100) -> dict[str, Any]:
