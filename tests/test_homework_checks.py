@@ -11,9 +11,11 @@ import torch
 from conftest import ROOT
 
 from diffusion_lib.homework import check
-from diffusion_lib.homework.checks import NotYet, Verdict
+from diffusion_lib.homework.checks import NotYet, Verdict, close
 from diffusion_lib.homework.exercises import EXERCISES, load_assignment
-from diffusion_lib.homework.selftest import Score, table
+from diffusion_lib.homework.records import shipped_record
+from grader.recording import make_record
+from grader.selftest import Score, table
 
 # Outside of the tests' shape checks, as a student and a teacher run it.
 PLAIN = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "no_network")}
@@ -55,11 +57,11 @@ def test_the_readme_shows_the_table_of_the_selftest(scores):
 
 NAMES_UNDER_SEEDS = """
 import torch
-from diffusion_lib.homework import mistakes
+from grader.catalogue import mistakes
 from diffusion_lib.homework.checks import judge
 from diffusion_lib.homework.exercises import get
 from diffusion_lib.homework.probes import observe
-from diffusion_lib.homework.recording import make_record
+from grader.recording import make_record
 record = make_record(key=7)
 for seed in range(3):
     torch.manual_seed(seed)
@@ -75,6 +77,20 @@ def test_no_verdict_hangs_on_a_seed_and_the_graders_numbers_do_as_well():
         [sys.executable, "-c", NAMES_UNDER_SEEDS], capture_output=True, text=True, env=PLAIN, cwd=ROOT
     )
     assert done.stdout.strip() == "all named", done.stderr[-2000:]
+
+
+def test_the_record_that_ships_is_that_of_this_library_and_this_catalogue():
+    """Else: python -m diffusion_lib homework record."""
+    shipped, fresh = shipped_record(), make_record()
+    assert list(shipped) == list(fresh)
+    for name, entry in fresh.items():
+        told = shipped[name]
+        for part in ("cases", "shapes", "mistakes", "pair_names"):
+            assert getattr(told, part) == getattr(entry, part), (name, part)
+        for part in ("accepted", "singles", "pairs"):
+            for old, new in zip(getattr(told, part), getattr(entry, part), strict=True):
+                alike = zip(entry.cases, entry.slices, entry.steady(new), strict=True)
+                assert all(close(case, old[where], new[where]).all() for case, where, steady in alike if steady), name
 
 
 def test_unlisted_wrong_code_fails_with_evidence():
