@@ -119,7 +119,7 @@ def drawn(f: Callable[..., Tensor], schedule: NoiseSchedule, x: Tensor, label: T
     uneven = not alike and ((counts - expected) ** 2 / expected).sum() > 80  # chance of luck: about 1e-15
     own = (losses - noise.square().mean(dim=(1, 2, 3, 4))).abs().max() < 1e-6
     one_noise = (noise - noise[:, :1]).abs().max() < 1e-9
-    fresh = (noise[0] - noise[1]).abs().max() > 1e-6
+    fresh = (noise - noise[:1]).abs().max() > 1e-6  # of all calls: two of them may draw the same t
     mean, spread = noise.mean().item(), noise.std().item()  # of 57,600 numbers: off by 0.004 at one sigma
     kind = next((k for k, m, s in ((1, 0, 1), (2, 0.5, 0.289)) if abs(mean - m) < 0.04 and abs(spread - s) < 0.04), 0)
     facts = [uneven, alike, one_noise, kind, fresh, own]
