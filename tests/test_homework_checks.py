@@ -21,9 +21,9 @@ from grader.selftest import Score, table
 PLAIN = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "no_network")}
 
 
-def run(*arguments, cwd=ROOT, code=0):
+def run(*arguments, cwd=ROOT, code=0, env=PLAIN):
     command = [sys.executable, "-m", "diffusion_lib", "homework", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=PLAIN, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 

@@ -134,7 +134,9 @@ def test_a_student_goes_from_nothing_to_a_zip(release, tmp_path):
     run("pack", cwd=folder)
     with zipfile.ZipFile(folder / "homework.zip") as archive:
         assert {f"homework/{FILE}", "homework/write-up.md"} <= set(archive.namelist())
-    assert "grade" not in run("--help", cwd=folder).stdout
+    installed = PLAIN | {"PYTHONPATH": str(ROOT)}  # the teacher's package is at hand, but not of this copy
+    for env in (PLAIN, installed):
+        assert "grade" not in run("--help", cwd=folder, env=env).stdout
 
 
 @pytest.mark.parametrize("number", ["01", "03", "04"])
