@@ -127,15 +127,16 @@ def generate(
     scale: float = 1.0,
     eta: float = 1.0,
     seed: int = 0,
-    shape: tuple[int, int, int] = (1, 28, 28),
+    shape: tuple[int, int, int] | None = None,
     batch_size: int = 250,
 ) -> Images:
-    """One image for each entry of ``label``, (B, 1, 28, 28) in [-1, 1], by DDIM with a clipped x̂_0.
+    """One image for each entry of ``label``, (B, C, H, W) in [-1, 1], by DDIM with a clipped x̂_0.
 
     ``scale`` above 1 guides towards the label, for a model that was trained with label dropping. Fresh noise on
     the way (``eta`` = 1) lets later steps repair what earlier ones got wrong: notebook 04 measures it. The
     starting noise is drawn on the CPU from ``seed``, so every device starts from the same noise.
     """
+    shape = shape or getattr(model, "image_shape", (1, 28, 28))
     noise = torch.randn((len(label), *shape), generator=torch.Generator().manual_seed(seed)).to(label.device)
     generator = torch.Generator(label.device).manual_seed(seed)
     parts = []
