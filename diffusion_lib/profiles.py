@@ -146,8 +146,8 @@ class Profile:
                 f"profile {self.name} takes images whose sides are multiples of {side}, but those of {data.name} are "
                 f"{data.size[0]} x {data.size[1]}. Nearest that fit: height {sizes[0]}, width {sizes[1]}."
             )
-        shape = {"image_channels": data.channels, "image_size": data.size, "num_classes": data.num_classes}
-        return replace(self, data=data, unet=replace(self.unet, **shape))
+        unet = replace(self.unet, image_channels=data.channels, image_size=data.size, num_classes=data.num_classes)
+        return replace(self, data=data, unet=unet)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, as JSON gives them back."""

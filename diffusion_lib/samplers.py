@@ -136,8 +136,8 @@ def generate(
     the way (``eta`` = 1) lets later steps repair what earlier ones got wrong: notebook 04 measures it. The
     starting noise is drawn on the CPU from ``seed``, so every device starts from the same noise.
     """
-    shape = shape or getattr(model, "image_shape", (1, 28, 28))
-    noise = torch.randn((len(label), *shape), generator=torch.Generator().manual_seed(seed)).to(label.device)
+    sides: tuple[int, ...] = getattr(model, "image_shape", (1, 28, 28)) if shape is None else shape
+    noise = torch.randn((len(label), *sides), generator=torch.Generator().manual_seed(seed)).to(label.device)
     generator = torch.Generator(label.device).manual_seed(seed)
     parts = []
     for part, x_T in zip(label.split(batch_size), noise.split(batch_size), strict=True):
