@@ -109,11 +109,14 @@ def places(known: Known, root: Path) -> list[Path]:
 
 def whole(known: Known, root: Path) -> Path | None:
     """The first of the places whose four files are all in order."""
+    return next((place for place in places(known, root) if not faults(known, place)), None)
+
+
+def faults(known: Known, place: Path) -> list[str]:
+    """What is wrong with the four files in ``place``, in words."""
     sums = MNIST_MD5 if known is KNOWN["mnist"] else {}
-    for place in places(known, root):
-        if not any(fault(place / name, sums.get(name)) for name in known.files):
-            return place
-    return None
+    told = (fault(place / name, sums.get(name)) for name in known.files)
+    return [words for words in told if words]
 
 
 def fault(path: Path, md5: str | None = None) -> str:
@@ -122,7 +125,7 @@ def fault(path: Path, md5: str | None = None) -> str:
         return f"{path.name} is missing"
     with path.open("rb") as file:
         head = file.read(16)
-    axes = head[3] if head[:3] == b"\0\0\x08" and len(head) == 16 else 0
+    axes = head[3] if head[:3] == b"\0\0\x08" and len(head) > 3 else 0
     lengths = [int.from_bytes(head[4 * i : 4 * i + 4], "big") for i in range(1, axes + 1)]
     if axes != (3 if "idx3" in path.name else 1) or path.stat().st_size != 4 + 4 * axes + torch.Size(lengths).numel():
         return f"{path.name} is cut short, or no idx file"
@@ -181,12 +184,13 @@ def _fetch(known: Known, root: Path, folder: Path) -> None:
     made = getattr(datasets, known.torchvision)
     try:
         type(known.torchvision, (made,), {"raw_folder": str(folder)})(folder, download=True, **known.options)
-        faults = [words for name in known.files if (words := fault(folder / name))]
-        why = faults[0] if faults else ""
+        why = next((words for name in known.files if (words := fault(folder / name))), "")
     except Exception as error:  # of many kinds: sockets, zlib, zipfile, torchvision's own asserts
         why = reason(error, folder)
     if why:
-        raise DataError(f"{why}; its files, {', '.join(known.files)}, are looked for in {usual}")
+        there = [p for p in places(known, root) if any((p / name).exists() for name in known.files)]
+        broken = f"{faults(known, there[0])[0]} in {there[0]}, and a new one cannot be had: " if there else ""
+        raise DataError(f"{broken}{why}; its files, {', '.join(known.files)}, are looked for in {usual}")
 
 
 def reason(error: Exception, folder: Path) -> str:

@@ -14,7 +14,7 @@ def is_rgb(images: Tensor) -> bool:
     return images.ndim == 4 and images.shape[1] == 3
 
 
-def in_colours(image: Tensor, limits: tuple[float, float] | None = (-1, 1)) -> np.ndarray:
+def in_colours(image: Tensor, limits: tuple | None = (-1, 1)) -> np.ndarray:
     """One image (3, H, W) as colours in [0, 1], (H, W, 3); ``limits`` None takes its own least and largest value."""
     low, high = limits or (float(image.min()), float(image.max()))
     return ((as_array(image).transpose(1, 2, 0) - low) / ((high - low) or 1.0)).clip(0, 1)

@@ -23,10 +23,12 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 from torch import Tensor
 
-from diffusion_lib.pixels import as_array, beside, in_colours, is_rgb, mosaic, to_display, to_gray
+from diffusion_lib.pixels import as_array, in_colours, is_rgb
+from diffusion_lib.pixels import beside as beside  # asked for from here
+from diffusion_lib.pixels import mosaic as mosaic
+from diffusion_lib.pixels import to_display as to_display
+from diffusion_lib.pixels import to_gray as to_gray
 from diffusion_lib.profiles import DataConfig
-
-__all__ = ["beside", "mosaic", "to_display", "to_gray"]  # made there, and used from here
 
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3))]
