@@ -1,11 +1,13 @@
 """Images as display bytes, for sliders and mosaics: grey ones and ones in colour."""
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
 
-def as_array(values: Tensor | np.ndarray) -> np.ndarray:
-    """A tensor of any device as an array; an array as it is."""
+def as_array(values: Any) -> np.ndarray:
+    """A tensor of any device, an array or numbers, as an array."""
     return values.detach().float().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
