@@ -18,39 +18,49 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from diffusion_lib.checkpoints import load_classifier
-from diffusion_lib.data import load_digits
-from diffusion_lib.diffusion import q_sample
+from diffusion_lib.data import Digits, load_digits
+from diffusion_lib.diffusion import ddpm_loss, q_sample
+from diffusion_lib.embeddings import TimeEmbedding
 from diffusion_lib.metrics import label_agreement, wilson_interval, within_class_spread
-from diffusion_lib.profiles import PROFILES, Profile
-from diffusion_lib.recipe import draw_levels, drop_labels, ema_update, held_out_loss, learning_rate
+from diffusion_lib.profiles import PROFILES, Profile, UNetConfig
+from diffusion_lib.recipe import DrawT, Loss, held_out_loss, learning_rate, weighted
 from diffusion_lib.runs import device_name, versions
 from diffusion_lib.samplers import generate
-from diffusion_lib.schedules import make_schedule
+from diffusion_lib.schedules import NoiseSchedule
 from diffusion_lib.training import Trainer
 from diffusion_lib.unet import UNet
 
 HERE = Path(__file__).parent
 SPEEDS, RESULTS, TABLE = HERE / "ablation_speeds.json", HERE / "ablation.jsonl", HERE / "ablation.md"
 SECONDS, SCALES = 300, (1.0, 1.3, 1.5)
+ONE_STREAM = "one stream"  # how a record's samples were drawn; records without it repeat x_T as the first z
 LAPTOP = PROFILES["laptop"]
 BASE = replace(LAPTOP, train=replace(LAPTOP.train, levels="uniform"))
 
 
-class LabelInTime(UNet):
-    """The label as a second time vector: it reaches every residual block (Dhariwal and Nichol 2021, section 4)."""
+class TimeAndLabel(TimeEmbedding):
+    """The time vector, with a vector of the label added (Dhariwal and Nichol 2021, section 4)."""
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.label_bias = nn.Embedding(config.num_classes + 1, config.time_dim)
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__(config.width, config.time_dim)
+        self.label = nn.Embedding(config.num_classes + 1, config.time_dim)
         self.now: Tensor | None = None
-        self.time.register_forward_hook(lambda module, args, out: out + self.now)
+
+    def forward(self, t: Tensor) -> Tensor:
+        return super().forward(t) + self.label(self.now)
+
+
+class LabelInTime(UNet):
+    """The label as a second time vector: it reaches every residual block."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__(config)
+        self.time = TimeAndLabel(config)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        label = torch.full_like(t, self.label.null_label) if label is None else label
-        self.now = self.label_bias(label)
+        self.time.now = torch.full_like(t, self.label.null_label) if label is None else label
         return super().forward(x, t, label)
 
 
@@ -63,8 +73,8 @@ class Row:
     train: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
     network: type[UNet] = UNet
-    draw_t: Callable[[int, int], Tensor] | None = None  # (batch, T) -> t
-    weight: Callable[[Tensor], Tensor] | None = None  # signal-to-noise ratio -> weight in the loss
+    draw_t: DrawT | None = None
+    loss: Loss = ddpm_loss
 
     def profile(self) -> Profile:
         return replace(
@@ -75,16 +85,34 @@ class Row:
         )
 
 
-def high_noise(batch: int, T: int) -> Tensor:
-    """Levels from a line that gives the noisiest three times the share of the cleanest."""
-    return ((torch.sqrt(1 + 8 * torch.rand(batch)) - 1) / 2 * T).long().clamp(max=T - 1)
+def snr(schedule: NoiseSchedule) -> Tensor:
+    """The signal-to-noise ratio of each timestep, ᾱ_t / (1 − ᾱ_t)."""
+    return schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
 
 
-def min_snr(batch: int, T: int) -> Tensor:
-    """Levels in proportion to min(SNR, 5) / SNR: on average the loss of the row "min-SNR 5"."""
-    alpha_bar = make_schedule(BASE.schedule).alphas_cumprod
-    snr = alpha_bar / (1 - alpha_bar)
-    return draw_levels(T, batch, snr.clamp(max=5) / snr, torch.device("cpu"))
+def min_snr(schedule: NoiseSchedule) -> Tensor:
+    """min(SNR, 5) / SNR, the weight of Hang et al. 2023 for predicted noise."""
+    return snr(schedule).clamp(max=5) / snr(schedule)
+
+
+def v_weight(schedule: NoiseSchedule) -> Tensor:
+    """1 + 1 / SNR, the weight that a loss on v gives to predicted noise."""
+    return (1 + 1 / snr(schedule)).clamp(max=50)
+
+
+def high_noise(schedule: NoiseSchedule) -> Tensor:
+    """A line that gives the noisiest timestep three times the share of the cleanest."""
+    return torch.linspace(0.5, 1.5, len(schedule))
+
+
+def weighing(weights: Callable[[NoiseSchedule], Tensor]) -> Loss:
+    """``ddpm_loss`` with a weight for each timestep."""
+
+    def loss(model: Any, schedule: NoiseSchedule, x_start: Tensor, label: Any, *, t: Tensor, noise: Tensor) -> Tensor:
+        error = (model(q_sample(schedule, x_start, t, noise), t, label) - noise).square().mean((1, 2, 3))
+        return (error * weights(schedule)[t]).mean()
+
+    return loss
 
 
 EVEN = {"levels": "amplitude"}
@@ -109,66 +137,45 @@ ROWS = {
     "EMA 0.99": Row("EMA decay 0.99, not 0.999", train={"ema_decay": 0.99}),
     "constant rate": Row("constant learning rate", train={"decay": "constant"}),
     "cosine": Row("cosine noise schedule", schedule={"kind": "cosine"}),
-    "min-SNR levels": Row("levels drawn by min-SNR, gamma 5", draw_t=min_snr),
-    "high noise": Row("t drawn more often where noise is high", draw_t=high_noise),
-    "min-SNR 5": Row("min-SNR weights on the loss (Hang et al. 2023)", weight=lambda snr: snr.clamp(max=5) / snr),
-    "v loss": Row("the loss weight of v prediction, 1 + 1/SNR", weight=lambda snr: (1 + 1 / snr).clamp(max=50)),
+    "min-SNR levels": Row("levels drawn by min-SNR, gamma 5", draw_t=weighted(min_snr)),
+    "high noise": Row("t drawn more often where noise is high", draw_t=weighted(high_noise)),
+    "min-SNR 5": Row("min-SNR weights on the loss (Hang et al. 2023)", loss=weighing(min_snr)),
+    "v loss": Row("the loss weight of v prediction, 1 + 1/SNR", loss=weighing(v_weight)),
 }  # fmt: skip
 
 
-class Run(Trainer):
-    """A trainer whose network, levels and weights a row may exchange."""
+def start(row: Row, seed: int, train: Digits, test: Digits) -> Trainer:
+    """A fresh run of a row."""
+    profile = row.profile()
+    profile = replace(profile, train=replace(profile.train, seed=seed))
+    torch.manual_seed(seed)
+    model = row.network(profile.unet)
+    return Trainer(profile, train, test, torch.device("cpu"), model=model, loss=row.loss, draw_t=row.draw_t)
 
-    def __init__(self, row: Row, seed: int, train: Any, test: Any) -> None:
-        self.row = row
-        profile = row.profile()
-        super().__init__(replace(profile, train=replace(profile.train, seed=seed)), train, test, torch.device("cpu"))
-        if row.network is not UNet:
-            torch.manual_seed(seed)
-            self.model = row.network(profile.unet).to(memory_format=torch.channels_last)
-            self.average = AveragedModel(self.model, multi_avg_fn=ema_update(self.config.ema_decay)).eval()
-            if isinstance(self.average.module, LabelInTime):  # a copied hook still points at the original
-                self.average.module.time._forward_hooks.clear()
-                average = self.average.module
-                average.time.register_forward_hook(lambda module, args, out: out + average.now)
-            self.optimizer = torch.optim.AdamW(self.model.parameters(), self.config.learning_rate, fused=True)
-            self.forward = self.model
-        self.snr = self.schedule.alphas_cumprod / (1 - self.schedule.alphas_cumprod)
 
-    def step(self, index: Tensor) -> Tensor:
-        if self.row.draw_t is None and self.row.weight is None:
-            return super().step(index)
-        x_start, label = self.train_digits[index]
-        label = drop_labels(label, self.model.label.null_label, self.config.label_dropout)
-        draw = self.row.draw_t or (lambda batch, T: torch.randint(0, T, (batch,)))
-        t, noise = draw(len(index), len(self.schedule)), torch.randn_like(x_start)
-        error = (self.forward(q_sample(self.schedule, x_start, t, noise), t, label) - noise).square().mean((1, 2, 3))
-        loss = (error * (self.row.weight(self.snr[t]) if self.row.weight else 1)).mean()
-        return self.update(loss)
-
-    def train_for(self, steps: int) -> None:
-        order = torch.empty(0, dtype=torch.long)
-        batch = self.config.batch_size
-        for i in range(steps):
-            if len(order) < batch:
-                order = torch.randperm(len(self.train_digits))
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.config, i, steps)
-            self.step(order[:batch])
-            order = order[batch:]
+def train_for(run: Trainer, steps: int) -> None:
+    """Train for a number of steps, whatever that is in epochs."""
+    order, batch = torch.empty(0, dtype=torch.long), run.config.batch_size
+    for i in range(steps):
+        if len(order) < batch:
+            order = torch.randperm(len(run.train_digits))
+        for group in run.optimizer.param_groups:
+            group["lr"] = learning_rate(run.config, i, steps)
+        run.step(order[:batch])
+        order = order[batch:]
 
 
 def calibrate(names: list[str], rounds: int = 4, batches: int = 25) -> None:
     """Images a second of each row: the best of ``rounds`` interleaved rounds, as neighbours disturb."""
     train, test = load_digits("train"), load_digits("test")
-    runs = {name: Run(ROWS[name], 0, train, test) for name in names}
+    runs = {name: start(ROWS[name], 0, train, test) for name in names}
     best = dict.fromkeys(names, 0.0)
     for run in runs.values():
-        run.train_for(3)
+        train_for(run, 3)
     for _ in range(rounds):
         for name, run in runs.items():
             start = time.perf_counter()
-            run.train_for(batches)
+            train_for(run, batches)
             best[name] = max(best[name], batches * run.config.batch_size / (time.perf_counter() - start))
     known = json.loads(SPEEDS.read_text()) if SPEEDS.exists() else {}
     SPEEDS.write_text(json.dumps(known | {name: round(speed) for name, speed in best.items()}, indent=1) + "\n")
@@ -184,14 +191,16 @@ def run_all(names: list[str], seeds: list[int], seconds: int) -> None:
     done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
     for seed in seeds:
         for name in names:
-            if any((d["row"], d["seed"], d["seconds"]) == (name, seed, seconds) for d in done):
+            if any(
+                (d["row"], d["seed"], d["seconds"], d.get("noise")) == (name, seed, seconds, ONE_STREAM) for d in done
+            ):
                 continue
-            run = Run(ROWS[name], seed, train, test)
+            run = start(ROWS[name], seed, train, test)
             steps = seconds * speeds[name] // run.config.batch_size
-            run.train_for(steps)
+            train_for(run, steps)
             model = run.ema.eval().requires_grad_(False)
             record = {
-                "row": name, "seed": seed, "seconds": seconds, "steps": steps,
+                "row": name, "seed": seed, "seconds": seconds, "steps": steps, "noise": ONE_STREAM,
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "held_out_loss": held_out_loss(model, run.schedule, run.test_digits),
             }  # fmt: skip
@@ -213,8 +222,9 @@ def table() -> str:
         lines += [f"\n## {seconds} seconds\n",
                   "| row | change | images/s | seeds | held-out loss | agreement, no guidance | spread |"
                   " agreement, scale 1.3 | spread | agreement, scale 1.5 | spread |", "|---" * 11 + "|"]  # fmt: skip
-        groups = {name: [r for r in records if (r["row"], r["seconds"]) == (name, seconds)] for name in ROWS}
-        for name, group in groups.items():
+        for name in ROWS:
+            found = [r for r in records if (r["row"], r["seconds"]) == (name, seconds)]
+            group = [r for r in found if "noise" in r] or found
             if group:
                 lines.append(_line(name, group, speeds[name]))
     info = versions()
@@ -223,6 +233,9 @@ def table() -> str:
         "table, so a slower machine takes longer for the same result. One change in each row. 500 samples a seed, "
         "50 DDIM steps, eta = 1; agreement with its 95 % interval over all seeds, and each seed's value; spread as a "
         "share of real digits'.\n\n"
+        "† The samples of these rows were drawn when the noise of a sample's first step was its own starting noise; "
+        "their weights were not kept, so they could not be sampled again, and have not been trained again. All other "
+        "rows were trained and sampled again afterwards: compare within one kind.\n\n"
         f"Machine: {device_name(torch.device('cpu'))}, torch {info['torch']}.  \n"
         "Commands: `python benchmarks/ablation.py calibrate`, then `run --seeds 0 1`, then `table`.\n"
     )
@@ -233,7 +246,13 @@ def _line(name: str, group: list[dict[str, Any]], speed: int) -> str:
     def mean(key: str) -> float:
         return sum(r[key] for r in group) / len(group)
 
-    cells = [name, ROWS[name].what, f"{speed:,}", str(len(group)), f"{mean('held_out_loss'):.4f}"]
+    cells = [
+        name + ("" if "noise" in group[0] else " †"),
+        ROWS[name].what,
+        f"{speed:,}",
+        str(len(group)),
+        f"{mean('held_out_loss'):.4f}",
+    ]
     for scale in (f"{scale:g}" for scale in SCALES):
         if not all(f"agreement_{scale}" in record for record in group):
             cells += ["", ""]

@@ -1,7 +1,7 @@
 """Tensors and their story in one file: safetensors, with JSON in its header. Never pickle.
 
 A file is written beside its place and moved in one step, so a kill leaves the old file or the new one. Weights to be
-committed are kept small: what does not fit in one file goes to half precision, then into parts.
+committed are kept small: where they are too large, they go to half precision.
 """
 
 import errno
@@ -63,8 +63,6 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     path = Path(path)
     if not path.is_file():
-        if _parts(path):
-            return _join_parts(path)
         raise CheckpointError(f"there is no file {path}. Train first, or check the path.")
     try:
         with safe_open(path, framework="pt") as file:
@@ -80,21 +78,6 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, json.loads(metadata[HEADER])
 
 
-def _parts(path: Path) -> list[Path]:
-    """The files NAME-1-of-3.safetensors ... that stand for ``path``, NAME.safetensors."""
-    return sorted(path.parent.glob(f"{path.stem}-*-of-*{path.suffix}"))
-
-
-def _join_parts(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    parts = _parts(path)
-    count = int(parts[0].stem.rpartition("-")[2])
-    if [p.stem for p in parts] != [f"{path.stem}-{i}-of-{count}" for i in range(1, count + 1)]:
-        found = ", ".join(p.name for p in parts)
-        raise CheckpointError(f"{path} should lie there in {count} parts, but there are {found}. Fetch all of one set.")
-    loaded = [load_tensors(part) for part in parts]
-    return {name: tensor for tensors, _ in loaded for name, tensor in tensors.items()}, loaded[0][1]
-
-
 def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Copy ``tensors`` into ``module``; every name and shape must fit."""
     try:
@@ -103,31 +86,17 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
         raise CheckpointError(f"{path} holds another network than its header says: {error}") from error
 
 
-def save_model(path: Path, model: UNet, profile: Profile, info: dict[str, Any]) -> None:
+def save_model(path: Path, model: nn.Module, profile: Profile, info: dict[str, Any]) -> None:
     """Write a network alone, for sampling: weights, the profile that shaped it, and ``info``."""
     save_tensors(path, dict(model.state_dict()), {"profile": profile.to_dict(), **info})
 
 
-def save_small(path: Path, model: UNet, profile: Profile, info: dict[str, Any], limit: int = SMALL_FILE) -> list[Path]:
-    """Write a network as :func:`save_model` does, in files of at most ``limit`` bytes; returns them.
-
-    One file in full precision where that fits; else half precision, in as many parts as it takes.
-    """
-    tensors, room = dict(model.state_dict()), limit - 2**16  # for the header
-    if sum(t.nbytes for t in tensors.values()) > room:
+def save_small(path: Path, model: nn.Module, profile: Profile, info: dict[str, Any], limit: int = SMALL_FILE) -> None:
+    """Write a network as :func:`save_model` does: in half precision where it would else be larger than ``limit``."""
+    tensors = dict(model.state_dict())
+    if sum(t.nbytes for t in tensors.values()) > limit:
         tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
-    groups: list[dict[str, Tensor]] = [{}]
-    for name, tensor in tensors.items():
-        if groups[-1] and sum(t.nbytes for t in groups[-1].values()) + tensor.nbytes > room:
-            groups.append({})
-        groups[-1][name] = tensor
-    count = len(groups)
-    files = [path.with_stem(f"{path.stem}-{i}-of-{count}") if count > 1 else path for i in range(1, count + 1)]
-    for file, group in zip(files, groups, strict=True):
-        save_tensors(file, group, {"profile": profile.to_dict(), **info})
-    for old in {path, *_parts(path)} - {*files}:
-        old.unlink(missing_ok=True)
-    return files
+    save_tensors(path, tensors, {"profile": profile.to_dict(), **info})
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +125,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Pretrain
 
 def load_pretrained(name: str = "laptop", device: torch.device | str = "cpu") -> Pretrained:
     """The weights that ship with the library, trained on MNIST. No network is needed."""
-    stems = {p.stem.partition("-")[0] for p in WEIGHTS.glob("*.safetensors") if "." not in p.stem}
-    names = sorted(stems - {"classifier"})
+    names = sorted({p.stem for p in WEIGHTS.glob("*.safetensors") if "." not in p.stem} - {"classifier"})
     if name not in names:
         raise ValueError(f"no shipped weights {name!r}; choose one of {', '.join(names)}.")
     return load_model(WEIGHTS / f"{name}.safetensors", device)

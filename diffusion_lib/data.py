@@ -5,9 +5,11 @@ Without a network, scikit-learn's 1,797 digits stand in for it, resized, and thi
 or from a folder of pictures. Images are never flipped: a mirrored 2 is not a 2.
 """
 
+import hashlib
 import re
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -46,6 +48,12 @@ class Digits:
     def __getitem__(self, index: Tensor | slice | list[int]) -> tuple[Images, Labels]:
         """Images of ``index`` as float32 in [-1, 1], (B, C, H, W), and their labels, (B,)."""
         return to_float(self.images[index]), self.labels[index]
+
+    @cached_property
+    def digest(self) -> str:
+        """A name for exactly these images and labels: two sets are the same where it is the same."""
+        parts = (self.images.cpu().contiguous(), self.labels.cpu().contiguous())
+        return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()[:16]
 
     def take(self, count: int) -> "Digits":
         """The first ``count`` images."""
@@ -163,7 +171,7 @@ def _load_folder(name: str, size: tuple[int, int]) -> tuple[Digits, Digits]:
         count = int((labels == rarest).sum())
         raise DataError(f"each class needs five images, of which one is for testing, but {names[rarest]} has {count}.")
     config = DataConfig(name, images.shape[1], size, tuple(names), ink=False)
-    source, chosen = f"{path.resolve().name} ({len(images)} images of {len(names)} classes)", held_out(labels)
+    source, chosen = f"folder {path.resolve().name}", held_out(labels)
     splits = (Digits(images[part], labels[part], source, config) for part in (~chosen, chosen))
     train, test = (split.where(_mixed(split.labels)) for split in splits)
     return train, test

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from diffusion_lib.schedules import NoiseSchedule
+from diffusion_lib.schedules import NoiseSchedule, gather
 from diffusion_lib.shapes import Images, Labels, Timesteps
 
 
@@ -36,8 +36,8 @@ def q_sample(schedule: NoiseSchedule, x_start: Images, t: Timesteps, noise: Imag
     ``x_start`` in [-1, 1] and ``noise`` ~ N(0, I), both (B, C, H, W); ``t`` int64, (B,), 0 ... T-1.
     Returns x_t, (B, C, H, W).
     """
-    signal = schedule.at("sqrt_alphas_cumprod", t, x_start)
-    sigma = schedule.at("sqrt_one_minus_alphas_cumprod", t, x_start)
+    signal = gather(schedule.sqrt_alphas_cumprod, t, x_start)
+    sigma = gather(schedule.sqrt_one_minus_alphas_cumprod, t, x_start)
     return signal * x_start + sigma * noise
 
 
@@ -48,9 +48,21 @@ def predict_x_start(schedule: NoiseSchedule, x_t: Images, t: Timesteps, eps: Ima
 
     All images (B, C, H, W). The result may leave [-1, 1] where ``eps`` is wrong.
     """
-    signal = schedule.at("sqrt_alphas_cumprod", t, x_t)
-    sigma = schedule.at("sqrt_one_minus_alphas_cumprod", t, x_t)
+    signal = gather(schedule.sqrt_alphas_cumprod, t, x_t)
+    sigma = gather(schedule.sqrt_one_minus_alphas_cumprod, t, x_t)
     return (x_t - sigma * eps) / signal
+
+
+def predict_eps(schedule: NoiseSchedule, x_t: Images, t: Timesteps, x_start: Images) -> Images:
+    """The noise that is in x_t if ``x_start`` is the clean image: :func:`predict_x_start` the other way round.
+
+    ε = (x_t − √ᾱ_t · x_0) / √(1 − ᾱ_t)
+
+    All images (B, C, H, W).
+    """
+    signal = gather(schedule.sqrt_alphas_cumprod, t, x_t)
+    sigma = gather(schedule.sqrt_one_minus_alphas_cumprod, t, x_t)
+    return (x_t - signal * x_start) / sigma
 
 
 def q_posterior(schedule: NoiseSchedule, x_start: Images, x_t: Images, t: Timesteps) -> Gaussian:
@@ -61,9 +73,9 @@ def q_posterior(schedule: NoiseSchedule, x_start: Images, x_t: Images, t: Timest
 
     At t = 0 the mean is x_0 and the variance is 0.
     """
-    x_start_coef = schedule.at("posterior_x_start_coef", t, x_t)
-    x_t_coef = schedule.at("posterior_x_t_coef", t, x_t)
-    variance = schedule.at("posterior_variance", t, x_t)
+    x_start_coef = gather(schedule.posterior_x_start_coef, t, x_t)
+    x_t_coef = gather(schedule.posterior_x_t_coef, t, x_t)
+    variance = gather(schedule.posterior_variance, t, x_t)
     return Gaussian(x_start_coef * x_start + x_t_coef * x_t, variance)
 
 
@@ -75,11 +87,11 @@ def p_sample(schedule: NoiseSchedule, x_t: Images, t: Timesteps, eps: Images, no
     ``eps`` is the predicted noise, ``noise`` the fresh draw z ~ N(0, I). β̃ is 0 at t = 0, so the last
     step adds none and needs no special case.
     """
-    sqrt_alpha_t = schedule.at("sqrt_alphas", t, x_t)
-    beta_t = schedule.at("betas", t, x_t)
-    sigma = schedule.at("sqrt_one_minus_alphas_cumprod", t, x_t)
+    sqrt_alpha_t = gather(schedule.sqrt_alphas, t, x_t)
+    beta_t = gather(schedule.betas, t, x_t)
+    sigma = gather(schedule.sqrt_one_minus_alphas_cumprod, t, x_t)
     mean = (x_t - beta_t / sigma * eps) / sqrt_alpha_t
-    return mean + schedule.at("posterior_std", t, x_t) * noise
+    return mean + gather(schedule.posterior_std, t, x_t) * noise
 
 
 def ddim_step(
@@ -98,8 +110,8 @@ def ddim_step(
 
     ``t_prev`` = -1 is the clean image (ᾱ = 1). ``eta`` = 0 adds no noise; 1 with t_prev = t - 1 is DDPM.
     """
-    alpha_bar_t = schedule.at("alphas_cumprod", t, x_t)
-    alpha_bar_prev = schedule.at("alphas_cumprod_prev", t_prev + 1, x_t)
+    alpha_bar_t = gather(schedule.alphas_cumprod, t, x_t)
+    alpha_bar_prev = gather(schedule.alphas_cumprod_prev, t_prev + 1, x_t)
     std = eta * ((1 - alpha_bar_prev) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_prev)).sqrt()
     x_start = predict_x_start(schedule, x_t, t, eps)
     direction = (1 - alpha_bar_prev - std**2).clamp(min=0).sqrt() * eps

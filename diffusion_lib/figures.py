@@ -27,10 +27,11 @@ def both_ways() -> Picture:
     trained, levels = load_pretrained(), [0, 100, 200, 300, 450, 600, 800, 999]
     schedule, label, scale = trained.schedule, torch.tensor([3]), trained.profile.sample_scale
     start = generate(trained.model, schedule, label, scale=scale, seed=4)
-    noise = torch.randn(start.shape, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(start.shape, generator=generator)
     forward = [q_sample(schedule, start, torch.tensor([t]), noise) for t in levels]
 
-    eps_model, generator = clipped(guided(trained.model, label, scale), schedule), torch.Generator().manual_seed(2)
+    eps_model = clipped(guided(trained.model, label, scale), schedule)
     back = list(sample_ddim(eps_model, schedule, forward[-1], 50, eta=1.0, generator=generator))
     nearest = [min(back, key=lambda step: abs(step.t - level)).x for level in levels[1:-1]]
     alt = "Top row: a 3 dissolves into noise as t grows. Bottom row, read from right to left: noise becomes a new 3."

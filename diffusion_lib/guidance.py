@@ -2,7 +2,7 @@
 
 import torch
 
-from diffusion_lib.diffusion import LabelledModel, predict_x_start
+from diffusion_lib.diffusion import LabelledModel, predict_eps, predict_x_start
 from diffusion_lib.schedules import NoiseSchedule
 from diffusion_lib.shapes import EpsModel, Images, Labels, Timesteps
 
@@ -35,13 +35,11 @@ def guided(model: LabelledModel, label: Labels, scale: float) -> EpsModel:
 def clipped(eps_model: EpsModel, schedule: NoiseSchedule) -> EpsModel:
     """The model with its implied clean image held inside [-1, 1].
 
-    x̂_0 = clip((x_t − √(1 − ᾱ_t) · ε) / √ᾱ_t),   ε = (x_t − √ᾱ_t · x̂_0) / √(1 − ᾱ_t)
+    ε → x̂_0 by eq. 15 → clip to [-1, 1] → ε again
     """
 
     def clipped_model(x: Images, t: Timesteps) -> Images:
         x_start = predict_x_start(schedule, x, t, eps_model(x, t)).clamp(-1, 1)
-        signal = schedule.at("sqrt_alphas_cumprod", t, x)
-        sigma = schedule.at("sqrt_one_minus_alphas_cumprod", t, x)
-        return (x - signal * x_start) / sigma
+        return predict_eps(schedule, x, t, x_start)
 
     return clipped_model

@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any
 
 
+def line(kind: str, record: dict[str, Any]) -> str:
+    """One record as a line of the file."""
+    return json.dumps({"kind": kind, **record}) + "\n"
+
+
 @dataclass
 class History:
     """What happened, step by step and epoch by epoch; also written as JSON lines while it happens."""
@@ -19,17 +24,17 @@ class History:
         getattr(self, kind).append(record)
         if self.path:
             with self.path.open("a") as file:
-                file.write(json.dumps({"kind": kind, **record}) + "\n")
+                file.write(line(kind, record))
 
     def cut(self, epoch: int) -> None:
         """Forget what came after ``epoch``: a killed run wrote about an epoch that it did not save."""
-        steps, epochs, self.steps, self.epochs = self.steps, self.epochs, [], []
+        self.steps = [record for record in self.steps if record["epoch"] <= epoch]
+        self.epochs = [record for record in self.epochs if record["epoch"] <= epoch]
         if self.path:
-            self.path.write_text("")
-        for kind, records in (("steps", steps), ("epochs", epochs)):
-            for record in records:
-                if record["epoch"] <= epoch:
-                    self.add(kind, record)
+            kept = [("steps", record) for record in self.steps] + [("epochs", record) for record in self.epochs]
+            part = self.path.with_name(self.path.name + ".part")
+            part.write_text("".join(line(kind, record) for kind, record in kept))
+            part.replace(self.path)  # in one step: a kill leaves the old file or the new one
 
     @classmethod
     def read(cls, path: Path) -> "History":

@@ -7,22 +7,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffusion_lib.schedules import NoiseSchedule
+from diffusion_lib.diffusion import predict_eps
+from diffusion_lib.schedules import NoiseSchedule, gather
 from diffusion_lib.shapes import EpsModel, Images, Timesteps
-
-
-def _eps_from_x_start(schedule: NoiseSchedule, x: Images, t: Timesteps, x_start: Images) -> Images:
-    """ε = (x_t − √ᾱ_t · x̂_0) / √(1 − ᾱ_t), DDPM eq. 15 solved for ε."""
-    signal = schedule.at("sqrt_alphas_cumprod", t, x)
-    sigma = schedule.at("sqrt_one_minus_alphas_cumprod", t, x)
-    return (x - signal * x_start) / sigma
 
 
 def point_oracle(schedule: NoiseSchedule, point: Float[Tensor, "channel height width"]) -> EpsModel:
     """All data is one image: E[x_0 | x_t] = that image. ``point`` (C, H, W)."""
 
     def eps_model(x: Images, t: Timesteps) -> Images:
-        return _eps_from_x_start(schedule, x, t, point.to(x).expand_as(x))
+        return predict_eps(schedule, x, t, point.to(x).expand_as(x))
 
     return eps_model
 
@@ -34,8 +28,8 @@ def gaussian_oracle(schedule: NoiseSchedule, mean: float | Tensor, std: float | 
     """
 
     def eps_model(x: Images, t: Timesteps) -> Images:
-        signal = schedule.at("sqrt_alphas_cumprod", t, x)
-        sigma = schedule.at("sqrt_one_minus_alphas_cumprod", t, x)
+        signal = gather(schedule.sqrt_alphas_cumprod, t, x)
+        sigma = gather(schedule.sqrt_one_minus_alphas_cumprod, t, x)
         return sigma * (x - signal * mean) / (signal**2 * std**2 + sigma**2)
 
     return eps_model
@@ -51,13 +45,13 @@ def finite_set_oracle(schedule: NoiseSchedule, images: Images) -> EpsModel:
 
     def eps_model(x: Images, t: Timesteps) -> Images:
         data = images.to(x)
-        signal = schedule.at("sqrt_alphas_cumprod", t, x)
-        sigma = schedule.at("sqrt_one_minus_alphas_cumprod", t, x)
+        signal = gather(schedule.sqrt_alphas_cumprod, t, x)
+        sigma = gather(schedule.sqrt_one_minus_alphas_cumprod, t, x)
         # The matrix-product form of cdist loses the small distances that decide at low noise.
         mode = "donot_use_mm_for_euclid_dist"
         distance = torch.cdist((x / signal).flatten(1), data.flatten(1), compute_mode=mode)
         weights = (-((distance * (signal / sigma).flatten(1)) ** 2) / 2).softmax(dim=1)
         x_start = (weights @ data.flatten(1)).view_as(x)
-        return _eps_from_x_start(schedule, x, t, x_start)
+        return predict_eps(schedule, x, t, x_start)
 
     return eps_model

@@ -1,4 +1,4 @@
-"""The recipe of a training run: its learning rate, its average, its dropped labels, its levels, its yardstick."""
+"""The recipe of a training run: learning rate, average, dropped labels, timestep sampling, held-out loss."""
 
 import math
 from collections.abc import Callable
@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from diffusion_lib.data import Digits
 from diffusion_lib.diffusion import ddpm_loss
 from diffusion_lib.profiles import TrainConfig
-from diffusion_lib.schedules import NoiseSchedule
+from diffusion_lib.schedules import NoiseSchedule, Table, amplitude_weights
 from diffusion_lib.shapes import Labels, Timesteps
 
+Loss = Callable[..., Tensor]  # as ddpm_loss: (model, schedule, x_start, label, *, t, noise) -> scalar
+DrawT = Callable[[NoiseSchedule, Tensor], Timesteps]  # (schedule, u in [0, 1)) -> t: an inverse distribution function
 Tensors = tuple[Tensor, ...] | list[Tensor]
 HELD_OUT = 1000  # test images of the held-out loss
 
@@ -40,29 +42,46 @@ def drop_labels(label: Labels, null_label: int, share: float) -> Labels:
     return label.where(torch.rand(label.shape, device=label.device) >= share, null_label)
 
 
+def uniform(schedule: NoiseSchedule, u: Tensor) -> Timesteps:
+    """t for ``u`` ~ U[0, 1), (B,): all of 0 ... T-1 equally likely (DDPM Algorithm 1, line 3)."""
+    return (u * len(schedule)).long().clamp(max=len(schedule) - 1)
+
+
+def weighted(weights: Callable[[NoiseSchedule], Table]) -> DrawT:
+    """Draw t in proportion to ``weights(schedule)``, (T,).
+
+    To draw a timestep more often is to weigh its loss more; the loss itself stays Algorithm 1.
+    """
+
+    def draw_t(schedule: NoiseSchedule, u: Tensor) -> Timesteps:
+        share = weights(schedule).cpu().double().cumsum(0)  # on the CPU: Apple's GPUs take no float64
+        t = torch.searchsorted(share / share[-1], u.cpu().double(), right=True)
+        return t.clamp(max=len(schedule) - 1).to(u.device)
+
+    return draw_t
+
+
+TIMESTEP_SAMPLING: dict[str, DrawT] = {"uniform": uniform, "amplitude": weighted(amplitude_weights)}
+
+
 @torch.no_grad()
 def held_out_loss(
-    model: nn.Module, schedule: NoiseSchedule, digits: Digits, count: int = HELD_OUT, weights: Tensor | None = None
+    model: nn.Module,
+    schedule: NoiseSchedule,
+    digits: Digits,
+    count: int = HELD_OUT,
+    *,
+    draw_t: DrawT = uniform,
+    loss: Loss = ddpm_loss,
 ) -> float:
-    """The loss on the first ``count`` digits with every t in turn and the same noise each time.
+    """The loss on the first ``count`` images with every t in turn and the same noise each time.
 
-    Fixed t and noise make two numbers comparable; a training loss jumps with the t that were drawn. With
-    ``weights``, (T,), level t takes its turn in proportion to them.
+    Fixed t and noise make two numbers comparable; a training loss jumps with the t that were drawn. ``draw_t`` gives
+    each t as many turns as training gives it.
     """
     x, label = digits[:count]
-    share = (torch.ones(len(schedule)) if weights is None else weights.cpu()).double().cumsum(0)
-    t = torch.searchsorted(share / share[-1], (torch.arange(len(x)) + 0.5).double() / len(x)).to(x.device)
+    t = draw_t(schedule, (torch.arange(len(x), device=x.device) + 0.5) / len(x))
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device)
     parts = zip(x.split(250), label.split(250), t.split(250), noise.split(250), strict=True)
-    losses = [(ddpm_loss(model, schedule, x, y, t=t, noise=e).item(), len(x)) for x, y, t, e in parts]
-    return sum(loss * n for loss, n in losses) / len(x)
-
-
-def draw_levels(num_timesteps: int, count: int, weights: Tensor | None, device: torch.device) -> Timesteps:
-    """``count`` levels t: all equally likely, or in proportion to ``weights``, (T,).
-
-    To draw a level more often is to weigh its loss more; ``ddpm_loss`` stays Algorithm 1.
-    """
-    if weights is None:
-        return torch.randint(0, num_timesteps, (count,), device=device)
-    return torch.multinomial(weights, count, replacement=True)
+    losses = [(loss(model, schedule, x, y, t=t, noise=e).item(), len(x)) for x, y, t, e in parts]
+    return sum(value * n for value, n in losses) / len(x)

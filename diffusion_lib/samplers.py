@@ -14,6 +14,16 @@ from diffusion_lib.shapes import EpsModel, Images, Labels, Timesteps
 Step = Callable[[NoiseSchedule, Images, Timesteps, Images, Images], Images]
 
 
+def draw_noise(like: Images, generator: torch.Generator | None = None) -> Images:
+    """z ~ N(0, I) of the shape, device and dtype of ``like``; the same numbers on every device and in every dtype.
+
+    They are drawn where ``generator`` lives, by default on the CPU, in float32. Draw x_T and every later z from *one*
+    generator: two with the same seed repeat each other, and x_T would come back as the noise of the first step.
+    """
+    device = generator.device if generator else "cpu"
+    return torch.randn(like.shape, generator=generator, device=device).to(like)
+
+
 class SampleStep(NamedTuple):
     """One step of a sampler: it left level ``t`` and arrived at ``x``."""
 
@@ -32,14 +42,14 @@ def sample_ddpm(
 ) -> Iterator[SampleStep]:
     """Ancestral sampling, all T steps (DDPM Algorithm 2).
 
-    ``x_T`` ~ N(0, I), (B, C, H, W). ``generator`` draws the noise of each step, on x_T's device.
+    ``x_T`` ~ N(0, I), (B, C, H, W). ``generator`` draws the noise z of each step: hand over the one that drew x_T.
     """
     x = x_T
     for i in reversed(range(len(schedule))):
         t = torch.full((x.shape[0],), i, device=x.device)
         with torch.no_grad():
             eps = eps_model(x, t)
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        noise = draw_noise(x, generator)
         x_start = predict_x_start(schedule, x, t, eps)
         x = step(schedule, x, t, eps, noise)
         yield SampleStep(i, x, x_start)
@@ -55,7 +65,8 @@ def sample_ddim(
     generator: torch.Generator | None = None,
     start: int | None = None,
 ) -> Iterator[SampleStep]:
-    """Sampling in ``num_steps`` jumps (Song et al. 2021). With ``eta`` = 0 nothing random enters after x_T.
+    """Sampling in ``num_steps`` jumps (Song et al. 2021). With ``eta`` = 0 nothing random enters after x_T, and
+    nothing is drawn; otherwise ``generator`` draws z at each jump: hand over the one that drew x_T.
 
     ``start`` is the level of ``x_T``: T-1, which is pure noise, unless it is given.
     """
@@ -66,7 +77,7 @@ def sample_ddim(
         t_prev = torch.full_like(t, i_prev)
         with torch.no_grad():
             eps = eps_model(x, t)
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        noise = draw_noise(x, generator) if eta else torch.zeros_like(x)
         x_start = predict_x_start(schedule, x, t, eps)
         x = ddim_step(schedule, x, t, t_prev, eps, noise, eta)
         yield SampleStep(i, x, x_start)
@@ -133,15 +144,15 @@ def generate(
     """One image for each entry of ``label``, (B, C, H, W) in [-1, 1], by DDIM with a clipped x̂_0.
 
     ``scale`` above 1 guides towards the label, for a model that was trained with label dropping. Fresh noise on
-    the way (``eta`` = 1) lets later steps repair what earlier ones got wrong: notebook 04 measures it. The
-    starting noise is drawn on the CPU from ``seed``, so every device starts from the same noise.
+    the way (``eta`` = 1) lets later steps repair what earlier ones got wrong: notebook 04 measures it. One
+    generator, seeded with ``seed``, draws x_T of all images and then every z, on the CPU, so that every device sees
+    the same noise. ``batch_size`` images are walked at a time.
     """
     sides: tuple[int, ...] = getattr(model, "image_shape", (1, 28, 28)) if shape is None else shape
-    noise = torch.randn((len(label), *sides), generator=torch.Generator().manual_seed(seed)).to(label.device)
-    generator = torch.Generator(label.device).manual_seed(seed)
-    parts = []
-    for part, x_T in zip(label.split(batch_size), noise.split(batch_size), strict=True):
+    generator = torch.Generator().manual_seed(seed)
+    x_T = torch.randn((len(label), *sides), generator=generator).to(label.device)
+    images = []
+    for part, x in zip(label.split(batch_size), x_T.split(batch_size), strict=True):
         eps_model = asked_for(model, schedule, part, scale)
-        steps = sample_ddim(eps_model, schedule, x_T, num_steps, eta=eta, generator=generator)
-        parts.append(last(steps).clamp(-1, 1))
-    return torch.cat(parts)
+        images.append(last(sample_ddim(eps_model, schedule, x, num_steps, eta=eta, generator=generator)).clamp(-1, 1))
+    return torch.cat(images)

@@ -15,6 +15,17 @@ from diffusion_lib.profiles import ScheduleConfig
 from diffusion_lib.shapes import Images, Timesteps, check_batch, check_range
 
 Table = Float[Tensor, " T"]
+PerImage = Float[Tensor, "batch 1 1 1"]
+
+
+def gather(table: Table, t: Timesteps, like: Images) -> PerImage:
+    """``table`` read at ``t``, one value for each image of ``like`` (B, C, H, W), in its dtype and on its device.
+
+    ``t`` int64, (B,), 0 ... T-1. Returns (B, 1, 1, 1), which meets (B, C, H, W) image by image.
+    """
+    check_batch("t", t, like.shape[0])
+    check_range("t", t, len(table))
+    return table.to(like.dtype).to(like.device)[t.to(like.device)].view(-1, 1, 1, 1)
 
 
 def linear_betas(num_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Table:
@@ -110,17 +121,14 @@ class NoiseSchedule:
         )
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> "NoiseSchedule":
-        """The same schedule with every table on ``device``, rounded once to ``dtype``."""
-        return NoiseSchedule(**{f.name: getattr(self, f.name).to(device, dtype) for f in fields(self)})
+        """The same schedule with every table rounded once to ``dtype``, then moved: Apple's GPUs take no float64."""
+        return NoiseSchedule(**{f.name: getattr(self, f.name).to(dtype).to(device) for f in fields(self)})
 
-    def at(self, name: str, t: Timesteps, like: Images) -> Float[Tensor, "batch 1 1 1"]:
-        """Table ``name`` read at ``t``: shape (B, 1, 1, 1), on the device and dtype of ``like``."""
+    def at(self, name: str, t: Timesteps, like: Images) -> PerImage:
+        """:func:`gather` for a table that is chosen by its name."""
         if name not in self.__dataclass_fields__:
             raise AttributeError(f"no table {name!r}; choose one of {', '.join(self.__dataclass_fields__)}.")
-        check_batch("t", t, like.shape[0])
-        check_range("t", t, len(self))
-        table = getattr(self, name)
-        return table.to(like.device)[t.to(like.device)].to(like.dtype).view(-1, 1, 1, 1)
+        return gather(getattr(self, name), t, like)
 
     def __len__(self) -> int:
         """T, the number of steps of noise."""

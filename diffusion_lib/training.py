@@ -4,10 +4,10 @@ Everything random in an epoch follows from (seed, epoch). So a checkpoint needs 
 that was killed continues bit for bit as the unbroken one would have.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,8 +24,9 @@ from diffusion_lib.distributed import Team, teamwork
 from diffusion_lib.fast import keep_memory
 from diffusion_lib.history import History
 from diffusion_lib.profiles import Profile
-from diffusion_lib.recipe import draw_levels, drop_labels, ema_update, held_out_loss, learning_rate
-from diffusion_lib.schedules import NoiseSchedule, amplitude_weights, make_schedule
+from diffusion_lib.recipe import TIMESTEP_SAMPLING, DrawT, Loss, drop_labels, ema_update, held_out_loss, learning_rate
+from diffusion_lib.resuming import difference, optimizer_states
+from diffusion_lib.schedules import NoiseSchedule, make_schedule
 from diffusion_lib.unet import UNet
 
 LOG_EVERY = 50  # steps
@@ -39,10 +40,23 @@ def default_device() -> torch.device:
 
 
 class Trainer:
-    """A network, its average and its optimiser; one method trains an epoch, two save and restore it all."""
+    """A network, its average and its optimiser; one method trains an epoch, two save and restore it all.
+
+    What is trained is an argument: ``model``, by default the profile's UNet; ``loss``, called as ``ddpm_loss`` is;
+    ``draw_t``, by default the profile's timestep sampling.
+    """
 
     def __init__(
-        self, profile: Profile, train: Digits, test: Digits, device: torch.device, team: Team | None = None
+        self,
+        profile: Profile,
+        train: Digits,
+        test: Digits,
+        device: torch.device,
+        team: Team | None = None,
+        *,
+        model: nn.Module | None = None,
+        loss: Loss = ddpm_loss,
+        draw_t: DrawT | None = None,
     ) -> None:
         self.profile, self.config, self.device = profile, profile.train, device
         self.team = team or Team()
@@ -50,10 +64,11 @@ class Trainer:
         self.train_digits = train.take(self.config.max_images or len(train)).to(device)
         self.test_digits = test.to(device)
         self.schedule = make_schedule(profile.schedule).to(device)
-        self.level_weights = amplitude_weights(self.schedule) if self.config.levels == "amplitude" else None
+        self.loss, self.draw_t = loss, draw_t or TIMESTEP_SAMPLING[self.config.levels]
+        self.null_label = profile.unet.num_classes
         torch.manual_seed(self.config.seed)
         # channels_last is the layout that convolutions want: 1.2 times faster on two CPU cores.
-        self.model = UNet(profile.unet).to(device).to(memory_format=torch.channels_last)
+        self.model = (model or UNet(profile.unet)).to(device).to(memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, multi_avg_fn=ema_update(self.config.ema_decay))
         self.average.eval()
         if device.type == "cpu":
@@ -70,26 +85,22 @@ class Trainer:
         self.epoch = 0
 
     @property
-    def ema(self) -> UNet:
+    def ema(self) -> nn.Module:
         """The network with averaged weights, in eval mode: the one to sample from."""
-        return cast(UNet, self.average.module)
+        return cast(nn.Module, self.average.module)
 
     def step(self, index: Tensor) -> Tensor:
-        """One turn of Algorithm 1 on the images at ``index``; returns the loss.
+        """One turn of Algorithm 1 on the images at ``index``, weights and average moved; returns the loss.
 
         All that is random is drawn for the whole batch. Then each process of the team takes its share.
         """
         x_start, label = self.train_digits[index]
-        label = drop_labels(label, self.model.label.null_label, self.config.label_dropout)
-        t = draw_levels(len(self.schedule), len(index), self.level_weights, self.device)
+        label = drop_labels(label, self.null_label, self.config.label_dropout)
+        t = self.draw_t(self.schedule, torch.rand(len(index), device=self.device))
         batch = (x_start, label, t, torch.randn_like(x_start))
         x_start, label, t, noise = (self.team.share(whole) for whole in batch)
         with self.autocast:
-            loss = ddpm_loss(self.forward, self.schedule, x_start, label, t=t, noise=noise)
-        return self.update(loss)
-
-    def update(self, loss: Tensor) -> Tensor:
-        """Move weights and their average down the loss; returns it."""
+            loss = self.loss(self.forward, self.schedule, x_start, label, t=t, noise=noise)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
@@ -132,10 +143,11 @@ class Trainer:
 
     def close_epoch(self, losses: list[Tensor], seconds: float, history: History) -> None:
         """Write what the epoch came to."""
+        held_out = held_out_loss(self.ema, self.schedule, self.test_digits, draw_t=self.draw_t, loss=self.loss)
         record = {
             "epoch": self.epoch,
             "train_loss": self.team.mean(torch.stack(losses).mean()).item(),
-            "held_out_loss": held_out_loss(self.ema, self.schedule, self.test_digits, weights=self.level_weights),
+            "held_out_loss": held_out,
             "seconds": seconds,
             "images_per_second": self.steps_per_epoch * self.config.batch_size / seconds,
         }
@@ -148,16 +160,15 @@ class Trainer:
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
         info = {"profile": self.profile.to_dict(), "epoch": self.epoch, "num_averaged": int(self.average.n_averaged)}
-        save_tensors(path, tensors, info | {"data": self.train_digits.source})
+        save_tensors(path, tensors, info | {"data": self.train_digits.source, "images": self.train_digits.digest})
 
     def load(self, path: Path) -> None:
         """Restore what :meth:`save` wrote; network, schedule, training and data must be the same."""
         tensors, info = load_tensors(path)
-        difference = self.difference(info)
-        if difference:
+        found = difference(self.profile, self.train_digits, info)
+        if found:
             raise CheckpointError(
-                f"{path} belongs to another run: {difference}. "
-                "Choose another folder, or delete this one to start afresh."
+                f"{path} belongs to another run: {found}. Choose another folder, or delete this one to start afresh."
             )
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
         for name, tensor in tensors.items():
@@ -165,49 +176,18 @@ class Trainer:
             parts[part][key] = tensor
         load_into(self.model, parts["model"], path)
         load_into(self.ema, parts["ema"], path)
-        self.load_optimizer(parts["optimizer"])
-        self.average.n_averaged.fill_(info["num_averaged"])
-        self.epoch = info["epoch"]
-
-    def load_optimizer(self, tensors: dict[str, Tensor]) -> None:
-        """Restore the optimiser from tensors named "INDEX.NAME".
-
-        The fused optimiser walks raw memory, so its state must be laid out as the weight is.
-        """
-        weights = list(self.model.parameters())
-        states: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in tensors.items():
-            i, _, name = key.partition(".")
-            weight = weights[int(i)]
-            laid_out = torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape else tensor
-            states.setdefault(int(i), {})[name] = laid_out
+        states = optimizer_states(parts["optimizer"], list(self.model.parameters()))
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": states, "param_groups": groups})
-
-    def difference(self, info: dict[str, Any]) -> str:
-        """How the run of a checkpoint differs from this one, in words; empty where it does not."""
-        if "num_averaged" not in info:
-            return "it holds no training state"
-        ours = json.loads(json.dumps(self.profile.to_dict()))  # tuples become lists, as in the file
-        default = Profile("").to_dict()  # what a file means that was written before a setting existed
-        found = [
-            f"{section}.{key} was {was!r} and is now {value!r}"
-            for section in ("unet", "schedule", "train")
-            for key, value in ours[section].items()
-            if (was := info["profile"][section].get(key, default[section][key])) != value
-        ]
-        gone = info["profile"]["train"].keys() - ours["train"].keys()
-        found += [f"train.{key} was {info['profile']['train'][key]!r} and no longer exists" for key in sorted(gone)]
-        if info["data"] != self.train_digits.source:
-            found.append(f"its data was {info['data']} and is now {self.train_digits.source}")
-        return "; ".join(found)
+        self.average.n_averaged.fill_(info["num_averaged"])
+        self.epoch = info["epoch"]
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
     """What training leaves: the averaged network in eval mode, its schedule, and the history."""
 
-    model: UNet
+    model: nn.Module  # a UNet, unless another was handed in
     schedule: NoiseSchedule
     history: History
 
@@ -217,6 +197,9 @@ def fit(
     train: Digits,
     test: Digits,
     *,
+    model: nn.Module | None = None,
+    loss: Loss = ddpm_loss,
+    draw_t: DrawT | None = None,
     run_dir: Path | str | None = None,
     device: torch.device | str | None = None,
     on_epoch: Callable[[Trainer], None] | None = None,
@@ -227,13 +210,13 @@ def fit(
     With a ``run_dir``: ``checkpoint.safetensors`` after each epoch, ``history.jsonl`` as it goes, and
     ``epoch_N.safetensors`` (the average alone) after the profile's snapshot epochs. Stopping it, by Ctrl-C
     or otherwise, loses at most the current epoch. ``on_epoch`` is called after each epoch. Started by
-    ``torchrun``, several processes share each batch, and the first one writes.
+    ``torchrun``, several processes share each batch, and the first one writes. ``model``, ``loss`` and ``draw_t`` are
+    those of :class:`Trainer`.
     """
     device = torch.device(device) if device else default_device()
     folder = Path(run_dir) if run_dir else None
-    cuda = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda), teamwork(device) as team:
-        trainer = Trainer(profile, train, test, device, team)
+    with teamwork(device) as team, _own_random_state(device):  # the team chooses the device whose state it is
+        trainer = Trainer(profile, train, test, device, team, model=model, loss=loss, draw_t=draw_t)
         history = History()
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
@@ -247,6 +230,11 @@ def fit(
             folder = on_epoch = None
         _run(trainer, history, folder, on_epoch, progress and team.leads)
     return Trained(trainer.ema.eval().requires_grad_(False), trainer.schedule, history)
+
+
+def _own_random_state(device: torch.device) -> AbstractContextManager[None]:
+    """The caller's random state, put back afterwards."""
+    return torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
 
 
 def _run(

@@ -155,7 +155,7 @@ class SketchPad(anywidget.AnyWidget):
         wanted = "any digit" if label is None else f"{'an' if self.label == 8 else 'a'} {self.label}"
         steps = sdedit(
             self.trained.model, self.trained.schedule, self.drawing.to(device), label, self.level,
-            self.noise.to(device), self.num_steps, scale=self.trained.profile.sample_scale,
+            self.noise.to(device), self.num_steps, scale=self.trained.profile.sample_scale, generator=self.generator,
         )  # fmt: skip
         for count, step in enumerate(steps, start=1):
             self._show(step.x.cpu(), step.x_start.cpu())

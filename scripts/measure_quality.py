@@ -4,6 +4,7 @@
 
 Writes ``diffusion_lib/weights/NAME.quality.json``: scores for several numbers of steps and guidance scales, the
 scores of one large set of samples, and the loss at each level, each beside real digits where that has a meaning.
+Measures the scores of the card again, too, and writes them into NAME.json and the weights' own copy of it.
 """
 
 import json
@@ -12,8 +13,9 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from ship_weights import scores
 
-from diffusion_lib.checkpoints import WEIGHTS, load_classifier, load_pretrained, load_snapshots
+from diffusion_lib.checkpoints import WEIGHTS, load_classifier, load_pretrained, load_snapshots, save_small
 from diffusion_lib.data import load_digits
 from diffusion_lib.diffusion import ddpm_loss, q_sample
 from diffusion_lib.metrics import Judge, label_agreement, within_class_spread
@@ -34,6 +36,9 @@ def main(name: str) -> None:
     trained, classifier = load_pretrained(name, device), load_classifier(device)
     judge = Judge(classifier, test=test, train=train)
     usual = trained.profile.sample_scale
+    card = json.loads((WEIGHTS / f"{name}.json").read_text(encoding="utf-8")) | {"scores": scores(trained, judge)}
+    (WEIGHTS / f"{name}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    save_small(WEIGHTS / f"{name}.safetensors", trained.model, trained.profile, card)
 
     def measured(per_label: int, steps: int, scale: float, eta: float = 1.0) -> dict[str, Any]:
         label = torch.arange(10, device=device).repeat(per_label)

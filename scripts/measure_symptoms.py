@@ -31,23 +31,27 @@ DDIM_STEPS, SCALE = 25, 1.5
 
 
 class Bench:
-    """The shipped model, forty wanted digits and their noise."""
+    """The shipped model and forty wanted digits."""
 
     def __init__(self) -> None:
         trained, test = load_pretrained(), load_digits("test")
         self.model, self.schedule, self.classifier = trained.model, trained.schedule, load_classifier()
         self.label = torch.arange(10).repeat(4)
-        self.x_T = torch.randn(40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
         self.real_spread = within_class_spread(*test[:])
         self.kept = torch.linspace(0, len(self.schedule) - 1, LEVELS).round().long()
         alpha_bar = self.schedule.alphas_cumprod.double()[self.kept]
         before = torch.cat([torch.ones(1).double(), alpha_bar[:-1]])
         self.short = NoiseSchedule.from_betas(1 - alpha_bar / before).to("cpu")
 
+    def noise(self) -> tuple[Tensor, torch.Generator]:
+        """x_T, and the generator that goes on where it ended: all samplers see the same stream."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(40, 1, 28, 28, generator=generator), generator
+
     def p_sample(self, step: Callable[..., Tensor]) -> Tensor:
         guess = clipped(lambda x, t: self.model(x, self.kept[t], self.label), self.short)
-        generator = torch.Generator().manual_seed(0)
-        return samplers.last(samplers.sample_ddpm(guess, self.short, self.x_T, generator=generator, step=step))
+        x_T, generator = self.noise()
+        return samplers.last(samplers.sample_ddpm(guess, self.short, x_T, generator=generator, step=step))
 
     def ddim_step(self, step: Callable[..., Tensor]) -> Tensor:
         correct, samplers.ddim_step = samplers.ddim_step, step  # type: ignore[assignment]
@@ -60,10 +64,8 @@ class Bench:
         return self.ddim(guide(self.model, self.label.clone(), SCALE))
 
     def ddim(self, eps_model: Any) -> Tensor:
-        guess, generator = clipped(eps_model, self.schedule), torch.Generator().manual_seed(0)
-        return samplers.last(
-            samplers.sample_ddim(guess, self.schedule, self.x_T, DDIM_STEPS, eta=1.0, generator=generator)
-        )
+        guess, (x_T, generator) = clipped(eps_model, self.schedule), self.noise()
+        return samplers.last(samplers.sample_ddim(guess, self.schedule, x_T, DDIM_STEPS, eta=1.0, generator=generator))
 
     def measure(self, exercise: str, picture: str, *mistakes: Mistake) -> dict[str, Any]:
         """What the sampler with these mistakes draws, in numbers; its digits as a picture."""

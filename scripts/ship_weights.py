@@ -1,7 +1,7 @@
 """Turn a finished run into shipped weights: python scripts/ship_weights.py runs/laptop [FOLDER]
 
-Writes into FOLDER, by default the library's own: NAME.safetensors (the averaged weights; in half precision and in parts
-where one file would be too large), NAME.json (the card, with the metrics of 1,000 samples), NAME.history.jsonl and
+Writes into FOLDER, by default the library's own: NAME.safetensors (the averaged weights; in half precision
+where the file would be too large), NAME.json (the card, with the metrics of 1,000 samples), NAME.history.jsonl and
 NAME.snapshots.safetensors (80 samples after each snapshot epoch). NAME is the profile's.
 """
 
@@ -10,10 +10,19 @@ import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from diffusion_lib.checkpoints import WEIGHTS, load_classifier, load_model, save_small, save_tensors
+from diffusion_lib.checkpoints import (
+    SMALL_FILE,
+    WEIGHTS,
+    Pretrained,
+    load_classifier,
+    load_model,
+    save_small,
+    save_tensors,
+)
 from diffusion_lib.data import load_digits, to_bytes
 from diffusion_lib.history import History
 from diffusion_lib.metrics import Judge, table
@@ -23,7 +32,7 @@ from diffusion_lib.samplers import generate
 from diffusion_lib.training import default_device
 
 
-def main(run: Path, folder: Path = WEIGHTS, per_label: int = 100) -> None:
+def main(run: Path, folder: Path = WEIGHTS) -> None:
     device = default_device()
     trained = load_model(run / "checkpoint.safetensors", device)
     card, name = json.loads((run / "card.json").read_text()), trained.profile.name
@@ -36,17 +45,8 @@ def main(run: Path, folder: Path = WEIGHTS, per_label: int = 100) -> None:
     shipped = load_model(weights, device)  # to judge what is shipped: it may be rounded
 
     train, test = load_digits("train", device), load_digits("test", device)
-    judge, label = Judge(load_classifier(device), test=test, train=train), torch.arange(10).repeat(per_label).to(device)
-    rows = {"real digits": judge.floor(len(label))}
-    guided = {"samples": scale, "samples, no guidance": 1.0} if scale != 1 else {"samples": 1.0}
-    for row, guidance in guided.items():
-        rows[row] = judge.score(generate(shipped.model, shipped.schedule, label, steps, scale=guidance), label)
-    print(table(rows))
-    card["scores"] = {
-        "command": f"python -m diffusion_lib evaluate --weights {name}",
-        **{k: asdict(v) for k, v in rows.items()},
-    }
-    files = save_small(weights, trained.model, profile, card)
+    card["scores"] = scores(shipped, Judge(load_classifier(device), test=test, train=train))
+    save_small(weights, trained.model, profile, card)
 
     snapshots, wanted = {}, torch.arange(10).repeat(8).to(device)
     for epoch in (e for e in profile.train.snapshot_epochs if e <= profile.train.epochs):
@@ -56,7 +56,23 @@ def main(run: Path, folder: Path = WEIGHTS, per_label: int = 100) -> None:
     save_tensors(folder / f"{name}.snapshots.safetensors", snapshots, {"labels": wanted.tolist()})
     (folder / f"{name}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     shutil.copy(run / "history.jsonl", folder / f"{name}.history.jsonl")
-    print(f"Written: {', '.join(str(file) for file in files)}, and beside them card, history and snapshots.")
+    size = weights.stat().st_size
+    print(f"Written: {weights} ({size / 2**20:.1f} MiB), and beside it card, history and snapshots.")
+    if size > SMALL_FILE:
+        print(f"That is too large for a repository, which should hold no file above {SMALL_FILE / 2**20:.0f} MiB.")
+
+
+def scores(shipped: Pretrained, judge: Judge, per_label: int = 100) -> dict[str, Any]:
+    """The card's scores: 1,000 samples as ``evaluate`` draws them, with and without guidance, beside real digits."""
+    profile, label = shipped.profile, torch.arange(10, device=shipped.schedule.betas.device).repeat(per_label)
+    rows = {"real digits": judge.floor(len(label))}
+    guided = {"samples": profile.sample_scale} | ({"samples, no guidance": 1.0} if profile.sample_scale != 1 else {})
+    for row, scale in guided.items():
+        images = generate(shipped.model, shipped.schedule, label, profile.sample_steps, scale=scale)
+        rows[row] = judge.score(images, label)
+    print(table(rows))
+    command = f"python -m diffusion_lib evaluate --weights {profile.name}"
+    return {"command": command} | {name: asdict(row) for name, row in rows.items()}
 
 
 if __name__ == "__main__":

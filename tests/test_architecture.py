@@ -16,7 +16,7 @@ MAY_IMPORT = {  # inside the package
     "diffusion": {"shapes", "schedules"},
     "guidance": {"shapes", "schedules", "diffusion"},
     "samplers": {"shapes", "schedules", "diffusion", "guidance"},
-    "oracles": {"shapes", "schedules"},
+    "oracles": {"shapes", "schedules", "diffusion"},
     "embeddings": {"shapes"},
     "fast": set(),
     "unet": {"shapes", "embeddings", "fast"},

@@ -190,3 +190,82 @@ def test_sdedit_starts_from_the_noised_image_at_its_level(schedule, level):
     assert times[-1] == 0
     assert len(times) == min(5, level + 1)
     torch.testing.assert_close(out, target.expand(3, 1, 8, 8), atol=1e-6, rtol=0)
+
+
+def standard_normal_model(schedule, seen):
+    """The exact predictor of N(0, I) data, which keeps each x_t that it is shown."""
+    oracle = gaussian_oracle(schedule, 0.0, 1.0)
+
+    def model(x, t, label=None):
+        seen.append(x)
+        return oracle(x, t)
+
+    return model
+
+
+def assert_all_distinct(draws):
+    """No draw repeats another, whole or in part: they are uncorrelated, six standard errors allowed."""
+    flat = torch.stack([draw.flatten() for draw in draws])
+    correlation = torch.corrcoef(flat) - torch.eye(len(flat))
+    assert correlation.abs().max() < 6 / flat.shape[1] ** 0.5
+
+
+@pytest.mark.parametrize("eta", [1.0, 0.5])
+def test_generate_draws_x_T_and_then_each_z_from_one_stream(monkeypatch, eta):
+    schedule = NoiseSchedule.from_betas(linear_betas(1000)).to("cpu")
+    seen, draws = [], []
+
+    def recorded(schedule, x_t, t, t_prev, eps, noise, eta):
+        draws.append(noise)
+        return ddim_step(schedule, x_t, t, t_prev, eps, noise, eta)
+
+    monkeypatch.setattr("diffusion_lib.samplers.ddim_step", recorded)
+    generate(standard_normal_model(schedule, seen), schedule, torch.arange(10), 20, eta=eta, seed=3, shape=(1, 28, 28))
+    assert len(draws) == 20
+    assert_all_distinct([seen[0], *draws])
+    stream = torch.Generator().manual_seed(3)
+    assert all(torch.equal(x, torch.randn(x.shape, generator=stream)) for x in [seen[0], *draws])
+
+
+def test_batches_of_one_call_share_no_noise():
+    schedule, seen = NoiseSchedule.from_betas(linear_betas(1000)).to("cpu"), []
+    model = standard_normal_model(schedule, seen)
+    generate(model, schedule, torch.arange(8), 5, seed=0, batch_size=2, shape=(1, 28, 28))
+    assert_all_distinct([seen[i] for i in (0, 5, 10, 15)])
+    drift = [seen[i + 1] - seen[i] for i in range(0, 20, 5)]
+    assert_all_distinct(drift)
+
+
+def test_normal_data_stay_normal_after_each_step():
+    """q(x_t) = N(0, I) for data N(0, I): at the noisiest levels 50 jumps lose less than the error allowed here."""
+    schedule, seen = NoiseSchedule.from_betas(linear_betas(1000)).to("cpu"), []
+    generate(standard_normal_model(schedule, seen), schedule, torch.arange(40), 50, shape=(1, 28, 28))
+    for x_t in seen[:6]:
+        assert x_t.std().item() == pytest.approx(1, abs=5 / (2 * x_t.numel()) ** 0.5)
+
+
+def test_eta_0_draws_nothing_and_ignores_the_generator():
+    schedule, x = NoiseSchedule.from_betas(linear_betas(100, 1e-3, 0.2)), images(2, 1, 3, 4)
+    generator = torch.Generator().manual_seed(0)
+    before, outside = generator.get_state(), torch.random.get_rng_state()
+    last(sample_ddim(lambda x, t: x * 0.1, schedule, x, 5, generator=generator))
+    last(sample_ddim(lambda x, t: x * 0.1, schedule, x, 5))
+    assert torch.equal(generator.get_state(), before)
+    assert torch.equal(torch.random.get_rng_state(), outside)
+
+
+@pytest.mark.parametrize("sampler", [sample_ddpm, sample_ddim])
+def test_noise_is_drawn_on_the_cpu_for_every_device_and_dtype(sampler):
+    """float64 sees the same numbers as float32; a device with no generator of its own (here: meta) is served too."""
+    schedule = NoiseSchedule.from_betas(linear_betas(10, 1e-3, 0.4))
+    options = {"eta": 1.0, "num_steps": 10} if sampler is sample_ddim else {}
+    ends = []
+    for dtype in (torch.float32, torch.float64):
+        generator = torch.Generator().manual_seed(0)
+        x_T = torch.zeros(2, 1, 8, 8, dtype=dtype)
+        ends.append(last(sampler(lambda x, t: 0 * x, schedule, x_T, generator=generator, **options)))
+        assert ends[-1].dtype == dtype
+    torch.testing.assert_close(ends[0].double(), ends[1], atol=1e-4, rtol=1e-4)
+    meta = torch.zeros(2, 1, 8, 8, device="meta")
+    state = next(sampler(lambda x, t: x, schedule, meta, generator=torch.Generator(), **options))
+    assert state.x.device.type == "meta"

@@ -14,8 +14,10 @@ from diffusion_lib import checkpoints
 from diffusion_lib.checkpoints import CheckpointError, load_model, load_tensors, save_tensors
 from diffusion_lib.data import load_stand_in
 from diffusion_lib.history import History
+from diffusion_lib.predictions import prediction_loss
 from diffusion_lib.profiles import PROFILES, Profile, get_profile
 from diffusion_lib.recipe import drop_labels, ema_update, held_out_loss, learning_rate
+from diffusion_lib.resuming import difference
 from diffusion_lib.schedules import amplitude_weights
 from diffusion_lib.training import Trainer, fit
 
@@ -181,19 +183,20 @@ def test_levels_are_drawn_and_held_out_as_the_profile_says(levels, stand_in):
     trainer, spy = Trainer(with_levels(levels), stand_in, stand_in, CPU), Spy()
     trainer.forward = spy
     weights = torch.ones(100) if levels == "uniform" else amplitude_weights(trainer.schedule)
+    assert trainer.draw_t(trainer.schedule, torch.tensor([0.0, 1.0])).tolist() == [0, 99]
     expected = weights / weights.sum()
     trainer.step(torch.zeros(40_000, dtype=torch.int64))
     assert (spy.shares() - expected).abs().max() < 0.003  # more than five standard errors
-    held_out_loss(spy, trainer.schedule, stand_in, 1000, trainer.level_weights)
+    held_out_loss(spy, trainer.schedule, stand_in, 1000, draw_t=trainer.draw_t)
     assert (spy.shares() - expected).abs().max() <= 0.001
 
 
 def test_a_checkpoint_from_before_a_setting_existed_means_its_default(stand_in):
     trainer = Trainer(with_levels("amplitude"), stand_in, stand_in, CPU)
     info = {"profile": json.loads(json.dumps(trainer.profile.to_dict())), "num_averaged": 1, "data": stand_in.source}
-    assert trainer.difference(info) == ""
+    assert difference(trainer.profile, stand_in, info) == ""
     del info["profile"]["train"]["levels"]
-    assert trainer.difference(info) == "train.levels was 'uniform' and is now 'amplitude'"
+    assert difference(trainer.profile, stand_in, info) == "train.levels was 'uniform' and is now 'amplitude'"
 
 
 def test_a_setting_that_no_longer_exists_does_not_keep_weights_from_being_loaded(stand_in):
@@ -202,7 +205,7 @@ def test_a_setting_that_no_longer_exists_does_not_keep_weights_from_being_loaded
     values["train"]["momentum"] = 0.5
     assert Profile.from_dict(values) == PROFILE
     info = {"profile": values, "num_averaged": 1, "data": stand_in.source}
-    assert trainer.difference(info) == "train.momentum was 0.5 and no longer exists"
+    assert difference(trainer.profile, stand_in, info) == "train.momentum was 0.5 and no longer exists"
 
 
 def test_drop_labels():
@@ -224,9 +227,86 @@ def test_profiles_survive_json_and_unknown_ones_are_named(monkeypatch):
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path, stand_in):
     one_epoch = replace(PROFILE, train=replace(PROFILE.train, epochs=1))
     fit(one_epoch, stand_in, stand_in, run_dir=tmp_path, device="cpu", progress=False)
-    other = replace(PROFILE, train=replace(PROFILE.train, epochs=1, learning_rate=0.5))
+    other = replace(PROFILE, train=replace(PROFILE.train, epochs=2, learning_rate=0.5))
     with pytest.raises(CheckpointError, match=r"learning_rate was 0.002 and is now 0.5.*another folder"):
         fit(other, stand_in, stand_in, run_dir=tmp_path, device="cpu", progress=False)
+
+
+def test_more_epochs_and_other_snapshots_continue_a_run(tmp_path, stand_in):
+    """At a constant rate, 1 epoch and then 2 more are the same 3 epochs."""
+
+    def profile(epochs, snapshots):
+        return replace(PROFILE, train=replace(PROFILE.train, epochs=epochs, snapshot_epochs=snapshots))
+
+    whole = fit(profile(3, ()), stand_in, stand_in, device="cpu", progress=False)
+    fit(profile(1, (1,)), stand_in, stand_in, run_dir=tmp_path, device="cpu", progress=False)
+    longer = fit(profile(3, (2, 3)), stand_in, stand_in, run_dir=tmp_path, device="cpu", progress=False)
+    assert [e["epoch"] for e in longer.history.epochs] == [1, 2, 3]
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, longer.model.state_dict()[name]), name
+    assert {p.name for p in tmp_path.glob("epoch_*")} == {f"epoch_{n}.safetensors" for n in (1, 2, 3)}
+
+
+def test_other_images_under_the_same_name_are_noticed(tmp_path, stand_in):
+    one_epoch = replace(PROFILE, train=replace(PROFILE.train, epochs=1))
+    fit(one_epoch, stand_in, stand_in, run_dir=tmp_path, device="cpu", progress=False)
+    changed = stand_in.images.clone()
+    changed[5, 0, 3, 3] ^= 1
+    with pytest.raises(CheckpointError, match=r"its images, .* by name as well, are not the same images"):
+        fit(one_epoch, replace(stand_in, images=changed), stand_in, run_dir=tmp_path, device="cpu", progress=False)
+
+
+def test_a_kill_while_the_history_is_cut_loses_nothing(tmp_path, monkeypatch):
+    history = History(tmp_path / "history.jsonl")
+    for epoch in (1, 2, 3):
+        history.add("steps", {"epoch": epoch, "loss": 0.5})
+        history.add("epochs", {"epoch": epoch})
+    before = history.path.read_text()
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.replace", killed)
+        patch.setattr("os.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            history.cut(1)
+    assert history.path.read_text() == before
+    history = History.read(history.path)
+    history.cut(2)
+    assert [r["epoch"] for r in History.read(history.path).epochs] == [1, 2]
+    assert len(History.read(history.path).steps) == 2
+
+
+class Scaled(torch.nn.Module):
+    """The smallest model: one number times x_t."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x, t, label=None):
+        return self.scale * x
+
+
+def test_model_loss_and_timesteps_are_arguments(stand_in):
+    seen = []
+
+    def loss(model, schedule, x_start, label, *, t, noise):
+        seen.append(t)
+        return prediction_loss("x_start")(model, schedule, x_start, label, t=t, noise=noise)
+
+    def lowest(schedule, u):
+        return torch.zeros_like(u, dtype=torch.int64)
+
+    long = replace(PROFILE, train=replace(PROFILE.train, epochs=40, learning_rate=0.05))
+    trained = fit(long, stand_in, stand_in, model=Scaled(), loss=loss, draw_t=lowest, device="cpu", progress=False)
+    assert isinstance(trained.model, Scaled)
+    assert not torch.cat(seen).any()
+    # At t = 0 the image is nearly bare, so the best multiple of x_t is √ᾱ E x² / (ᾱ E x² + 1 − ᾱ).
+    x, alpha_bar = stand_in[:128][0].double(), trained.schedule.alphas_cumprod[0].double()
+    best = alpha_bar.sqrt() * x.square().mean() / (alpha_bar * x.square().mean() + 1 - alpha_bar)
+    assert trained.model.scale.item() == pytest.approx(best.item(), abs=0.01)
 
 
 def test_truncated_foreign_and_missing_files_are_told_apart(tmp_path):
@@ -275,29 +355,15 @@ def test_shipped_weights_load_with_no_argument():
         checkpoints.load_pretrained("huge")
 
 
-def test_weights_too_large_for_one_file_come_in_parts_of_half_precision(tmp_path):
+def test_weights_too_large_for_a_small_file_come_in_half_precision(tmp_path):
     trained = checkpoints.load_pretrained()
     weights, path = trained.model.state_dict(), tmp_path / "big.safetensors"
-
-    def saved(limit):
-        files = checkpoints.save_small(path, trained.model, trained.profile, {"note": 7}, limit)
-        assert set(files) == set(tmp_path.iterdir())  # nothing of an earlier size is left
-        assert all(file.stat().st_size <= limit for file in files)
+    whole = sum(weight.nbytes for weight in weights.values())
+    for limit, kept in [(whole, lambda w: w), (whole - 1, lambda w: w.half().float())]:
+        checkpoints.save_small(path, trained.model, trained.profile, {"note": 7}, limit)
         again = load_model(path)
         assert again.card["note"] == 7
-        return len(files), again.model.state_dict()
-
-    count, whole = saved(2**22)
-    assert count == 1
-    assert all(torch.equal(whole[name], weight) for name, weight in weights.items())
-    for limit, expected in [(2**21, 1), (2**20, 2), (2**19 + 2**16, 3)]:
-        count, rounded = saved(limit)
-        assert count == expected
-        assert all(torch.equal(rounded[name], weight.half().float()) for name, weight in weights.items())
-    (tmp_path / "big-2-of-3.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"in 3 parts, but there are big-1-of-3.safetensors, big-3-of-3"):
-        load_model(path)
-    assert saved(2**22)[0] == 1
+        assert all(torch.equal(again.model.state_dict()[name], kept(weight)) for name, weight in weights.items())
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(stand_in):
