@@ -54,10 +54,11 @@ def curve() -> Picture:
 def grids_over_epochs() -> Picture:
     """Two digits of each label after several epochs, the same noise in each row."""
     snapshots = load_snapshots()
-    rows = torch.cat([images[:20] for images in snapshots.values()])
+    names = load_pretrained().profile.data.class_names
+    rows = torch.cat([images[: 2 * len(names)] for images in snapshots.values()])
     epochs = ", ".join(map(str, snapshots))
-    alt = f"Samples after epochs {epochs}, one row each, labels 0 to 9 twice, from the same noise."
-    return image_grid(rows, alt, columns=20, row_titles=[f"epoch {n}" for n in snapshots], size=0.5)
+    alt = f"Samples after epochs {epochs}, one row each, labels {names[0]} to {names[-1]} twice, from the same noise."
+    return image_grid(rows, alt, columns=2 * len(names), row_titles=[f"epoch {n}" for n in snapshots], size=0.5)
 
 
 def injection() -> Picture:

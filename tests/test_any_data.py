@@ -8,16 +8,19 @@ import pytest
 import torch
 from matplotlib.image import AxesImage
 from PIL import Image
+from traitlets import TraitError
 from typer.testing import CliRunner
 
 from diffusion_lib import classifier, viz
 from diffusion_lib.__main__ import app
-from diffusion_lib.checkpoints import load_model
+from diffusion_lib.checkpoints import Pretrained, load_model
 from diffusion_lib.classifier import classifier_for
-from diffusion_lib.data import DataError, load_data, parse_size
+from diffusion_lib.data import DataError, Digits, load_data, parse_size
 from diffusion_lib.metrics import Judge, nearest_neighbours
 from diffusion_lib.profiles import PROFILES, DataConfig
-from diffusion_lib.widgets import FrameSlider
+from diffusion_lib.schedules import NoiseSchedule, cosine_betas
+from diffusion_lib.unet import UNet
+from diffusion_lib.widgets import FrameSlider, SketchPad
 
 COLOURS = {"blue": (20, 30, 220), "green": (10, 200, 40), "red": (230, 20, 10), "yellow": (240, 230, 30)}
 
@@ -110,7 +113,7 @@ def test_a_folder_of_other_sides_in_grey_goes_all_the_way(greys, tmp_path):
     with np.load(tmp_path / "a.npz") as file:
         assert file["images"].shape == (4, 1, 16, 24)
     assert json.loads(run("evaluate", *settings, "--json"))["rows"]["real images"]["count"] == 4
-    assert "folder:" in run("evaluate", "--data", f"folder:{greys}", code=2)
+    assert "greys has 1 of dark, light" in run("evaluate", "--data", f"folder:{greys}", code=2)
 
 
 def test_pictures_have_the_colours_and_the_names_of_their_data(colours):
@@ -135,6 +138,31 @@ def test_pictures_have_the_colours_and_the_names_of_their_data(colours):
     assert (slider.film["width"], slider.film["height"], slider.text) == (32, 32, "blue")
     beside = viz.beside(frames, viz.to_gray(images[:, :1]))
     assert beside.shape == (8, 32, 66, 3)
+
+
+@pytest.mark.parametrize(("channels", "ink", "paper"), [(3, False, 1), (1, False, 1), (1, True, -1)])
+def test_the_pad_has_the_size_the_names_and_the_colours_of_the_data(channels, ink, paper):
+    data = DataConfig("folder:pets", channels, (16, 24), ("cat", "owl"), ink=ink)
+    profile, schedule = PROFILES["tiny"].with_data(data), NoiseSchedule.from_betas(cosine_betas(20)).to("cpu")
+    pets = Digits(torch.randint(0, 256, (4, channels, 16, 24), dtype=torch.uint8), torch.tensor([0, 1, 0, 1]), "pets")
+    pad = SketchPad(Pretrained(UNet(profile.unet).eval(), schedule, profile, {}), pets, num_steps=2)
+    assert (pad.size, pad.names, pad.label, pad.noun) == ([16, 24], ["cat", "owl"], 1, "image")
+
+    def first_pane():
+        return np.frombuffer(pad.panes, np.uint8).reshape(3, 16, 24, -1)[0]
+
+    assert (pad.drawing == paper).all()
+    assert (first_pane() == 255).all()  # paper is white
+    pad.draw(bytes(140 * 140))  # all of it ink
+    assert pad.drawing.shape == (1, channels, 16, 24)
+    assert (first_pane() == 0).all()
+    pad.take(1)
+    assert any(torch.equal(pad.drawing[0], image) for image in pets[[1, 3]][0])
+    assert pad.status == "An owl from the test set."
+    pad.run()
+    assert pad.status.startswith("Brought back as an owl from t = 9: 2 steps")
+    with pytest.raises(TraitError, match=r"label must lie in -1 ... 1, but is 2"):
+        pad.label = 2
 
 
 def test_grey_pictures_of_a_folder_are_no_negatives(greys):
