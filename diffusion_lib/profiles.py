@@ -37,6 +37,14 @@ class DataConfig:
     class_names: tuple[str, ...] = tuple("0123456789")
     ink: bool = True  # one channel only: 1 is ink on white paper, as MNIST is shown; else 1 is white
 
+    def __post_init__(self) -> None:
+        _hold(
+            self,
+            channels=(self.channels in (1, 3), "1, grey, or 3, RGB"),
+            size=(min(self.size) >= 1, "a height and a width of at least 1"),
+            class_names=(len(set(self.class_names)) == len(self.class_names) > 0, "one or more names, all different"),
+        )
+
     @property
     def num_classes(self) -> int:
         """Labels are 0 ... num_classes - 1."""

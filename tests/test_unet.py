@@ -205,6 +205,9 @@ def test_a_network_of_another_precision_samples(dtype):
         (TrainConfig(), {"label_dropout": 1.5}, r"label_dropout must be in \[0, 1\], but is 1.5"),
         (TrainConfig(), {"ema_decay": 1.0}, "ema_decay must be in"),
         (TrainConfig(), {"grad_clip": -1.0}, "grad_clip must be positive"),
+        (DataConfig(), {"channels": 4}, "channels must be 1, grey, or 3, RGB, but is 4"),
+        (DataConfig(), {"class_names": ("cat", "cat")}, "all different"),
+        (DataConfig(), {"size": (0, 28)}, "at least 1"),
         (TrainConfig(), {"max_images": 0}, "max_images must be None or at least 1"),
     ],
 )
