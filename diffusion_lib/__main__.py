@@ -1,5 +1,6 @@
 """Commands: python -m diffusion_lib train | sample | evaluate | figures | homework."""
 
+import importlib.util
 import json
 import sys
 import time
@@ -19,6 +20,11 @@ app = typer.Typer(
 )
 
 app.add_typer(homework_app, name="homework")
+teachers = importlib.util.find_spec("grader")
+if teachers and Path(teachers.origin or "") == Path(__file__).parents[1] / "grader" / "__init__.py":
+    from grader.commands import enter  # it lies beside this package: not so in a student's copy
+
+    enter(homework_app)
 
 Weights = Annotated[str, typer.Option(help="Name of shipped weights, or a .safetensors file of your own.")]
 Steps = Annotated[int, typer.Option(min=1, help="DDIM steps for each image.")]

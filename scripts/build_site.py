@@ -16,7 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from diffusion_lib.homework.mistakes import MISTAKES, Mistake
+from grader.catalogue.mistakes import MISTAKES, Mistake
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "site"

@@ -19,11 +19,11 @@ from diffusion_lib import samplers
 from diffusion_lib.checkpoints import load_classifier, load_pretrained
 from diffusion_lib.data import load_digits
 from diffusion_lib.guidance import clipped, conditioned
-from diffusion_lib.homework.mistakes import Mistake, build, of
 from diffusion_lib.metrics import label_agreement, within_class_spread
 from diffusion_lib.player import png
 from diffusion_lib.schedules import NoiseSchedule
 from diffusion_lib.viz import mosaic, to_gray
+from grader.catalogue.mistakes import Mistake, build, of
 
 SITE = Path(__file__).parents[1] / "site"
 LEVELS = 100  # of the 1000 levels, for p_sample

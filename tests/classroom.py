@@ -54,6 +54,10 @@ HOSTILE = {  # source of the whole file -> words of the verdict on q_sample
     "merge": ("<<<<<<< HEAD\n" + SOLUTION + "=======\n>>>>>>> mine\n", "merge marks"),
     "passwords": (write_body(SOLUTION, "q_sample", "return open('/etc/passwd').read()"), "Permission denied"),
     "answers": (write_body(SOLUTION, "q_sample", f"return open({str(ROOT / FILE)!r}).read()"), "Permission denied"),
+    "catalogue": (write_body(SOLUTION, "q_sample", "from grader.catalogue.mistakes import build\n"
+        "return build('q_sample')(schedule, x_start, t, noise)"), "No module named 'grader.catalogue'"),
+    "recorded": (write_body(SOLUTION, "q_sample", "from diffusion_lib.homework.records import shipped_record\n"
+        "return shipped_record()"), "is missing"),
     "socket": (write_body(SOLUTION, "q_sample", "import socket; socket.create_connection(('127.0.0.1', 9))"),
                "not permitted"),
     "kills": (write_body(SOLUTION, "q_sample", "import os; os.kill(os.getppid(), 9)"), "not permitted"),

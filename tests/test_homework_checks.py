@@ -11,9 +11,11 @@ import torch
 from conftest import ROOT
 
 from diffusion_lib.homework import check
-from diffusion_lib.homework.checks import NotYet, Verdict
+from diffusion_lib.homework.checks import NotYet, Verdict, close
 from diffusion_lib.homework.exercises import EXERCISES, load_assignment
-from diffusion_lib.homework.selftest import Score, table
+from diffusion_lib.homework.records import shipped_record
+from grader.recording import make_record
+from grader.selftest import Score, table
 
 # Outside of the tests' shape checks, as a student and a teacher run it.
 PLAIN = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "no_network")}
@@ -55,11 +57,11 @@ def test_the_readme_shows_the_table_of_the_selftest(scores):
 
 NAMES_UNDER_SEEDS = """
 import torch
-from diffusion_lib.homework import mistakes
+from grader.catalogue import mistakes
 from diffusion_lib.homework.checks import judge
 from diffusion_lib.homework.exercises import get
 from diffusion_lib.homework.probes import observe
-from diffusion_lib.homework.recording import make_record
+from grader.recording import make_record
 record = make_record(key=7)
 for seed in range(3):
     torch.manual_seed(seed)
@@ -75,6 +77,23 @@ def test_no_verdict_hangs_on_a_seed_and_the_graders_numbers_do_as_well():
         [sys.executable, "-c", NAMES_UNDER_SEEDS], capture_output=True, text=True, env=PLAIN, cwd=ROOT
     )
     assert done.stdout.strip() == "all named", done.stderr[-2000:]
+
+
+def test_the_record_that_ships_is_that_of_this_library_and_this_catalogue():
+    """Else: python -m diffusion_lib homework record. Wrong code that draws by itself is told by its traces alone."""
+    shipped, fresh = shipped_record(), make_record()
+    assert list(shipped) == list(fresh)
+    for name, entry in fresh.items():
+        old = shipped[name]
+        assert (old.cases, old.shapes, old.mistakes) == (entry.cases, entry.shapes, entry.mistakes)
+        assert old.pair_names == entry.pair_names
+        draws = {i for i, single in enumerate(entry.singles) if entry.draws(single)}
+        members = [*[()] * len(entry.accepted), *((i,) for i in range(len(entry.singles))), *entry.pair_names]
+        rows = [torch.cat([e.accepted, e.singles, e.pairs]) for e in (old, entry)]
+        for who, then, now in zip(members, *rows, strict=True):
+            for case, part in zip(entry.cases, entry.slices, strict=True):
+                random = draws & set(who) and not case.startswith("T")
+                assert random or close(case, then[part], now[part]).all(), (name, who, case)
 
 
 def test_unlisted_wrong_code_fails_with_evidence():

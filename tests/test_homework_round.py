@@ -14,13 +14,13 @@ import zipfile
 
 import nbformat
 import pytest
-from classroom import FILE, HOSTILE, RIGHT, WRONG, make_class, student_source, write_body, zipped
+from classroom import FILE, HOSTILE, RIGHT, SOLUTION, WRONG, make_class, student_source, write_body, zipped
 from conftest import ROOT
 from nbclient import NotebookClient
 from test_homework_checks import PLAIN, run
 
 from diffusion_lib.homework.exercises import get
-from diffusion_lib.homework.handout import definition
+from grader.trees import copy_package, definition
 
 
 def answers():
@@ -46,9 +46,10 @@ def test_the_students_copy_gives_nothing_away(release):
         packed = {name.removeprefix("student/") for name in archive.namelist()}
     files = {p.relative_to(student).as_posix() for p in student.rglob("*") if p.is_file()}
     assert packed == files
-    assert not [
-        f for f in files if re.search(r"mistakes|wrong|styles|recording|grading|sandbox|\.git|\.pyc|tests?/", f)
-    ]
+    library = {p.relative_to(ROOT).as_posix() for p in (ROOT / "diffusion_lib").rglob("*") if p.is_file()}
+    assert {f for f in files if f.startswith("diffusion_lib/")} == {f for f in library if "__pycache__" not in f}
+    assert {f.split("/")[0] for f in files if "/" in f} == {"diffusion_lib", "notebooks"}
+    assert {p.name for p in student.rglob("*.py") if re.search(r"\bgrader\b", p.read_text())} == {"__main__.py"}
     text = told(student)
     for name in ("q_sample", "ddpm_loss", "p_sample"):
         for statement in answers()[name]:
@@ -58,6 +59,17 @@ def test_the_students_copy_gives_nothing_away(release):
                 assert statement not in text
     assert "mse_loss(model(x_t, t, label), noise)" not in text
     assert "(1 - schedule.at('alphas_cumprod'" not in text  # the wrong version of notebook 01
+
+
+def test_caches_and_hidden_copies_are_not_handed_out(tmp_path):
+    for name in ("diffusion.py", ".ipynb_checkpoints/diffusion-checkpoint.py", "__pycache__/x.pyc", "weights/w", ".x"):
+        (tmp_path / "diffusion_lib" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "diffusion_lib" / name).write_text(SOLUTION)
+    copy_package(tmp_path / "diffusion_lib", tmp_path / "out", taken=[get("q_sample")], without={"weights"})
+    [copied] = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert "NotImplementedError" in copied.read_text()
+    with pytest.raises(FileNotFoundError, match="unet"):  # an answer that is elsewhere now must not slip out
+        copy_package(tmp_path / "diffusion_lib", tmp_path / "again", taken=[get("res_block")])
 
 
 def told(folder):

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from lab_server import NEEDS_CHROMIUM, keep, move_every_slider
 
-from diffusion_lib.homework.mistakes import MISTAKES
+from grader.catalogue.mistakes import MISTAKES
 
 LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 PAGES = ["index", "debugging", "glossary", *(f"notebooks/{name}" for name in LESSONS)]

@@ -1,6 +1,5 @@
-"""Commands: python -m diffusion_lib homework check | pack, and for the teacher build | grade | selftest."""
+"""Commands: python -m diffusion_lib homework check | pack."""
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -45,9 +44,3 @@ def pack(out: Annotated[Path, typer.Option(help="The .zip to write.")] = Path("h
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from None
     typer.echo(f"{out} ({out.stat().st_size / 2**20:.1f} MiB) holds:\n  " + "\n  ".join(names))
-
-
-if importlib.util.find_spec("diffusion_lib.homework.teaching"):  # not in a student's copy
-    from diffusion_lib.homework.teaching import enter
-
-    enter(app)

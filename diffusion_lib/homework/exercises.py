@@ -116,16 +116,7 @@ class Assignment:
 def load_assignment(path: Path) -> Assignment:
     """Read and check ``assignment.toml``; raises ValueError that says what to repair."""
     try:
-        text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
-        exercises = {name: float(entry["points"]) for name, entry in table["exercises"].items()}
-        written = {
-            key: (entry["question"], float(entry["points"]), entry["notebook"])
-            for key, entry in table.get("written", {}).items()
-        }
-        layers = {layer: float(table["credit"]["layers"][layer]) for layer in ("S", "G", "T")}
-        named = float(table["credit"]["named_mistake"])
-        title, deadline = str(table["title"]), str(table["deadline"])
+        assignment = _assignment(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -134,13 +125,29 @@ def load_assignment(path: Path) -> Assignment:
         raise ValueError(f"{path} lacks the entry {error}.") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} has a value of the wrong kind: {error}.") from error
-    unknown = set(exercises) - set(BY_NAME)
+    unknown = set(assignment.exercises) - set(BY_NAME)
     if unknown:
         raise ValueError(f"{path} names unknown exercises {sorted(unknown)}; choose from {', '.join(BY_NAME)}.")
-    worth = [*exercises.values(), *(points for _, points, _ in written.values()), *layers.values()]
-    if min(worth) < 0 or not 0 <= named <= 1 or abs(sum(layers.values()) - 1) > 1e-9:
+    layers, named = assignment.layers.values(), assignment.named_mistake
+    worth = [*assignment.exercises.values(), *(points for _, points, _ in assignment.written.values()), *layers]
+    if min(worth) < 0 or not 0 <= named <= 1 or abs(sum(layers) - 1) > 1e-9:
         raise ValueError(f"{path}: points must not be negative, named_mistake lies in 0 ... 1, layers add up to 1.")
-    return Assignment(title, deadline, exercises, written, layers, named, text)
+    return assignment
+
+
+def _assignment(text: str) -> Assignment:
+    """The file's values as they stand."""
+    table = tomllib.loads(text)
+    written = table.get("written", {}).items()
+    return Assignment(
+        title=str(table["title"]),
+        deadline=str(table["deadline"]),
+        exercises={name: float(entry["points"]) for name, entry in table["exercises"].items()},
+        written={key: (entry["question"], float(entry["points"]), entry["notebook"]) for key, entry in written},
+        layers={layer: float(table["credit"]["layers"][layer]) for layer in ("S", "G", "T")},
+        named_mistake=float(table["credit"]["named_mistake"]),
+        source=text,
+    )
 
 
 def tree() -> Path:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from diffusion_lib.diffusion import ddim_step, predict_x_start, q_posterior, q_sample
+from diffusion_lib.diffusion import predict_x_start, q_posterior, q_sample
 
 STYLES: dict[str, list[Callable[..., Any]]] = {}
 
@@ -277,5 +277,8 @@ def ddim_rescaled(schedule, x_t, t, t_prev, eps, noise, eta=0.0):
 
 
 @style("ddim_step")
-def ddim_library(schedule, x_t, t, t_prev, eps, noise, eta=0.0):
-    return ddim_step(schedule, x_t, t, t_prev, eps, noise, eta)
+def ddim_noise_to_signal(schedule, x_t, t, t_prev, eps, noise, eta=0.0):
+    a, prev = schedule.at("alphas_cumprod", t, x_t), schedule.at("alphas_cumprod_prev", t_prev + 1, x_t)
+    sigma = eta * ((1 - prev) / (1 - a) * (1 - a / prev)).sqrt()
+    x0 = x_t / a.sqrt() - (1 / a - 1).sqrt() * eps
+    return prev.sqrt() * (x0 + ((1 - sigma**2) / prev - 1).clamp(min=0).sqrt() * eps) + sigma * noise

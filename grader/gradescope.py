@@ -1,11 +1,11 @@
-"""An autograder for Gradescope: the repository's library, and two scripts that Gradescope calls."""
+"""An autograder for Gradescope: both of the repository's packages, and two scripts that Gradescope calls."""
 
 import shutil
 import tempfile
 from pathlib import Path
 
 from diffusion_lib.homework.exercises import Assignment, tree
-from diffusion_lib.homework.handout import pack_folder
+from grader.trees import copy_package, pack_folder
 
 SETUP = """#!/usr/bin/env bash
 set -euo pipefail
@@ -20,13 +20,11 @@ cd /autograder/source
 
 
 def write_autograder(target: Path, assignment: Assignment) -> None:
-    """Zip what Gradescope needs: setup.sh, run_autograder, the library with its answers, the assignment."""
+    """Zip what Gradescope needs: setup.sh, run_autograder, the library with its answers, the grader, the assignment."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shutil.copytree(
-            tree() / "diffusion_lib", folder / "diffusion_lib",
-            ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "weights"),
-        )  # fmt: skip
+        for package in ("diffusion_lib", "grader"):
+            copy_package(tree() / package, folder, without={"weights"})
         (folder / "homework").mkdir()
         (folder / "homework" / "assignment.toml").write_text(assignment.source, encoding="utf-8")
         shutil.copyfile(tree() / "requirements.lock", folder / "requirements.lock")

@@ -7,13 +7,16 @@ no link and takes a bounded amount of memory.
 import os
 import re
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 MOST_SOURCE = 1 * 2**20  # bytes of one graded file
 MOST_NAMES = 20_000
 CANVAS = re.compile(r"^(?P<who>[^_]+)(?P<late>_LATE)?_(?P<user>\d+)_(?P<submission>\d+)_(?P<file>.*)$")
+PAPER = re.compile(r"(write-?up[^/]*|\.ipynb)$", re.IGNORECASE)
 MERGE_MARK = re.compile(r"^(<{7} |={7}$|>{7} )", re.MULTILINE)
+Load = Callable[[str], bytes]  # a name inside the hand-in -> its bytes; ValueError where there are too many
 
 
 @dataclass
@@ -100,47 +103,57 @@ def read(hand_in: HandIn, wanted: list[str]) -> None:
         hand_in.problem = f"It cannot be opened: {error or type(error).__name__}."
 
 
-def _read(hand_in: HandIn, wanted: list[str], names: list[str], load) -> None:  # type: ignore[no-untyped-def]
+def _read(hand_in: HandIn, wanted: list[str], names: list[str], load: Load) -> None:
     names = [name for name in names if "__MACOSX" not in name]
     if not names:
         hand_in.problem = "It is empty."
         return
-    papers = re.compile(r"(write-?up[^/]*|\.ipynb)$", re.IGNORECASE)
-    hand_in.papers = sorted(
-        printable(name) for name in names if papers.search(name) and ".ipynb_checkpoints" not in name
-    )
+    papers = [name for name in names if PAPER.search(name) and ".ipynb_checkpoints" not in name]
+    hand_in.papers = sorted(map(printable, papers))
     for target in wanted:
-        places = [n for n in names if n == target or n.endswith("/" + target)] or [
-            n for n in names if PurePosixPath(n).name == PurePosixPath(target).name
-        ]
-        if not places:
+        place = _place(hand_in, target, names)
+        if place is None:
             hand_in.problems[target] = f"{target} is not in the hand-in."
-            continue
-        place = min(places, key=lambda n: (n.count("/"), n))
-        depth = place.removesuffix(target).count("/")
-        if len(places) > 1:
-            hand_in.notes.append(f"{target} is there {len(places)} times; graded: {printable(place)}.")
-        elif depth > 1 or not place.endswith(target):
-            hand_in.notes.append(f"{target} was found at {printable(place)}.")
-        try:
-            data = load(place)
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("latin-1")
-            hand_in.notes.append(f"{target} is not UTF-8; read as Latin-1.")
-        except ValueError as error:
-            hand_in.problems[target] = f"{target}: {error}"
-            continue
-        if MERGE_MARK.search(text):
-            hand_in.problems[target] = f"{target} holds merge marks (<<<<<<<): choose one side and delete them."
         else:
-            hand_in.sources[target] = text.replace("\r\n", "\n")
+            _source(hand_in, target, place, load)
     for name in hand_in.papers:
         if name.endswith(".ipynb") and name in names and MERGE_MARK.search(_glance(load, name)):
             hand_in.notes.append(f"{name} holds merge marks and cannot be opened.")
 
 
-def _glance(load, name: str) -> str:  # type: ignore[no-untyped-def]
+def _place(hand_in: HandIn, target: str, names: list[str]) -> str | None:
+    """The name under which ``target`` was handed in, a note where that is unusual; None where it was not."""
+    places = [n for n in names if n == target or n.endswith("/" + target)] or [
+        n for n in names if PurePosixPath(n).name == PurePosixPath(target).name
+    ]
+    if not places:
+        return None
+    place = min(places, key=lambda n: (n.count("/"), n))
+    if len(places) > 1:
+        hand_in.notes.append(f"{target} is there {len(places)} times; graded: {printable(place)}.")
+    elif place.removesuffix(target).count("/") > 1 or not place.endswith(target):
+        hand_in.notes.append(f"{target} was found at {printable(place)}.")
+    return place
+
+
+def _source(hand_in: HandIn, target: str, place: str, load: Load) -> None:
+    """Load the text of ``target``, or say why there is none."""
+    try:
+        data = load(place)
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+        hand_in.notes.append(f"{target} is not UTF-8; read as Latin-1.")
+    except ValueError as error:
+        hand_in.problems[target] = f"{target}: {error}"
+        return
+    if MERGE_MARK.search(text):
+        hand_in.problems[target] = f"{target} holds merge marks (<<<<<<<): choose one side and delete them."
+    else:
+        hand_in.sources[target] = text.replace("\r\n", "\n")
+
+
+def _glance(load: Load, name: str) -> str:
     try:
         return load(name).decode("utf-8", errors="replace")
     except ValueError:

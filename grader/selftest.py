@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from diffusion_lib.homework import mistakes
 from diffusion_lib.homework.checks import judge
 from diffusion_lib.homework.exercises import EXERCISES, Exercise
 from diffusion_lib.homework.probes import observe
-from diffusion_lib.homework.recording import make_record
-from diffusion_lib.homework.styles import STYLES
-from diffusion_lib.homework.styles_network import style as _style  # noqa: F401  (enters its styles)
+from grader.catalogue import mistakes
+from grader.catalogue.styles import STYLES
+from grader.catalogue.styles_network import style as _style  # noqa: F401  (enters its styles)
+from grader.recording import make_record
 
 
 @dataclass

@@ -10,9 +10,9 @@ from itertools import combinations
 from typing import Any
 
 from diffusion_lib.homework.exercises import REREAD
-from diffusion_lib.homework.wrong_formulas import FORMULAS
-from diffusion_lib.homework.wrong_networks import NETWORKS
-from diffusion_lib.homework.wrong_training import TRAINING
+from grader.catalogue.wrong_formulas import FORMULAS
+from grader.catalogue.wrong_networks import NETWORKS
+from grader.catalogue.wrong_training import TRAINING
 
 Parts = Mapping[str, Callable[..., Any]]
 

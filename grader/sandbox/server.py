@@ -1,4 +1,4 @@
-"""Runs hand-ins, each in a forked and shut-in process. Started by ``sandbox.Sandbox``; speaks JSON lines.
+"""Runs hand-ins, each in a forked and shut-in process. Started by ``client.Sandbox``; speaks JSON lines.
 
 PyTorch is loaded once. The library around the student's function is the one that was handed out, so no answer is
 in memory, except ``q_sample`` where another exercise needs it, in a server of its own.
@@ -21,23 +21,19 @@ def main() -> None:
     import safetensors.torch  # noqa: F401
     import torch
 
-    from diffusion_lib.homework import lockdown, probes
+    from diffusion_lib.homework import probes
+    from grader.sandbox import lockdown
 
     torch.set_num_threads(1)
     torch.randn(4).sin().sum()  # the first operation loads more code
     roots = readable_roots(Path(library))
     print("ready", flush=True)
     for line in sys.stdin:
-        job = json.loads(line)
-        started = time.monotonic()
+        job, started = json.loads(line), time.monotonic()
         child = os.fork()
         if child == 0:
             try:
-                os.setsid()
-                null = os.open(os.devnull, os.O_RDWR)
-                for stream in (0, 1, 2):
-                    os.dup2(null, stream)
-                os.chdir(job["scratch"])
+                leave(job["scratch"])
                 if not unsafe:
                     lockdown.shut_in(roots, Path(job["scratch"]), job["seconds"] + 5)
                 run(job, probes.observe)
@@ -46,8 +42,17 @@ def main() -> None:
         print(json.dumps({"ended": wait(child, job["seconds"]), "seconds": time.monotonic() - started}), flush=True)
 
 
+def leave(scratch: str) -> None:
+    """Out of the server's session, streams and folder."""
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    os.chdir(scratch)
+
+
 def readable_roots(library: Path) -> list[Path]:
-    """What Python needs to import packages: all of its folders, but not a ``diffusion_lib`` that is installed."""
+    """What Python needs to import packages: all of its folders, but neither of our own that are installed."""
     prefixes = {Path(p).resolve() for p in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
     sites = [Path(p).resolve() for p in sys.path if p.endswith(("site-packages", "dist-packages"))]
     roots = [library, Path("/usr/lib"), Path("/lib"), Path("/lib64"), Path("/dev/null"), Path("/dev/urandom")]
@@ -57,7 +62,8 @@ def readable_roots(library: Path) -> list[Path]:
         for python in (prefix / "lib").glob("python*"):
             roots += [p for p in python.iterdir() if p.name not in ("site-packages", "dist-packages")]
     for site in sites:
-        roots += [p for p in site.iterdir() if "diffusion_lib" not in p.name and p.suffix != ".pth"]
+        ours = [p for p in site.iterdir() if "diffusion_lib" in p.name or p.name == "grader"]
+        roots += [p for p in site.iterdir() if p not in ours and p.suffix != ".pth"]
     return [root for root in dict.fromkeys(roots) if root.exists()]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lib.homework.exercises import REREAD, Assignment
-from diffusion_lib.homework.grading import Result
-from diffusion_lib.homework.hand_ins import key_of
+from grader.grading import Result
+from grader.hand_ins import key_of
 
 STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#111}"
@@ -137,38 +137,45 @@ def gradescope(result: Result, mark: dict[str, Any], assignment: Assignment) -> 
 def report(results: list[Result], assignment: Assignment) -> str:
     """The teacher's page: how the class did, which mistakes, what to say next time, whose code is alike."""
     counted = [r for r in results if r.status != "superseded"]
-    mistakes = Counter((n, m) for r in counted for n, e in r.exercises.items() for m in e["mistakes"])
-    body = [f"<h1>{escape(assignment.title)}: {len(counted)} hand-ins</h1>"]
-    body.append("<table><tr><th>exercise</th><th>right</th><th>mean</th></tr>")
+    title = f"<h1>{escape(assignment.title)}: {len(counted)} hand-ins</h1>"
+    parts = [_scores(counted, assignment), _mistakes(counted), _troubled(counted), _alike(counted)]
+    return page("Class report", title + "".join(parts))
+
+
+def _scores(results: list[Result], assignment: Assignment) -> str:
+    rows = ["<tr><th>exercise</th><th>right</th><th>mean</th></tr>"]
     for name, worth in assignment.exercises.items():
-        entries = [r.exercises[name] for r in counted if name in r.exercises]
+        entries = [r.exercises[name] for r in results if name in r.exercises]
         right, mean = sum(e["passed"] for e in entries), sum(e["points"] for e in entries) / max(1, len(entries))
-        body.append(f"<tr><td>{name}</td><td>{right} of {len(entries)}</td><td>{mean:.2f} of {worth:g}</td></tr>")
-    body.append("</table><h2>Mistakes</h2>" + (bars(mistakes) if mistakes else "<p>None that the catalogue knows.</p>"))
-    if mistakes:
-        body.append("<h2>For the next lecture</h2><ol>")
-        for (name, mistake), count in mistakes.most_common(3):
-            body.append(
-                f"<li>{count} × <b>{escape(mistake)}</b> in {name}: show section {escape(REREAD[name])} again.</li>"
-            )
-        body.append("</ol>")
-    troubled = [r for r in counted if r.notes]
-    if troubled:
-        rows = "".join(f"<li>{escape(r.hand_in)}: {escape(' '.join(r.notes))}</li>" for r in troubled)
-        body.append(f"<h2>Hand-ins to look at</h2><ul>{rows}</ul>")
+        rows.append(f"<tr><td>{name}</td><td>{right} of {len(entries)}</td><td>{mean:.2f} of {worth:g}</td></tr>")
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _mistakes(results: list[Result]) -> str:
+    counts = Counter((n, m) for r in results for n, e in r.exercises.items() for m in e["mistakes"])
+    if not counts:
+        return "<h2>Mistakes</h2><p>None that the catalogue knows.</p>"
+    again = "".join(
+        f"<li>{count} × <b>{escape(mistake)}</b> in {name}: show section {escape(REREAD[name])} again.</li>"
+        for (name, mistake), count in counts.most_common(3)
+    )
+    return f"<h2>Mistakes</h2>{bars(counts)}<h2>For the next lecture</h2><ol>{again}</ol>"
+
+
+def _troubled(results: list[Result]) -> str:
+    rows = [f"<li>{escape(r.hand_in)}: {escape(' '.join(r.notes))}</li>" for r in results if r.notes]
+    return f"<h2>Hand-ins to look at</h2><ul>{''.join(rows)}</ul>" if rows else ""
+
+
+def _alike(results: list[Result]) -> str:
     alike: dict[str, list[str]] = {}
-    for r in counted:
+    for r in results:
         if r.fingerprint:
             alike.setdefault(r.fingerprint, []).append(r.hand_in)
-    groups = [names for names in alike.values() if len(names) > 1]
-    body.append("<h2>Alike, for your eyes only</h2>")
-    body.append(
-        "<p>All graded functions are the same up to names and comments. Short functions can be so by chance.</p>"
-    )
-    body.append(
-        "<ul>" + "".join(f"<li>{escape(', '.join(g))}</li>" for g in groups) + "</ul>" if groups else "<p>None.</p>"
-    )
-    return page("Class report", "".join(body))
+    groups = [f"<li>{escape(', '.join(names))}</li>" for names in alike.values() if len(names) > 1]
+    told = "All graded functions are the same up to names and comments. Short functions can be so by chance."
+    found = f"<ul>{''.join(groups)}</ul>" if groups else "<p>None.</p>"
+    return f"<h2>Alike, for your eyes only</h2><p>{told}</p>{found}"
 
 
 def bars(counts: Counter[tuple[str, str]]) -> str:

@@ -6,16 +6,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from diffusion_lib.homework import lockdown
-from diffusion_lib.homework.exercises import EXERCISES, get
-from diffusion_lib.homework.handout import STUDENT_PARTS, write_library
+from diffusion_lib.homework.exercises import EXERCISES, Exercise, get, tree
 from diffusion_lib.homework.probing import Observation
+from diffusion_lib.homework.records import RECORD_FILE
+from grader.sandbox import lockdown
+from grader.trees import copy_package
 
+ROOM = Path(__file__).parent
 SECONDS = 10  # for one exercise of one hand-in
 MOST_ANSWER = 16 * 2**20
 NEEDS_Q_SAMPLE = {"ddpm_loss"}
@@ -49,9 +52,14 @@ class Sandbox:
         self.key, self.unsafe = key, bool(lack)
         self.home = Path(tempfile.mkdtemp(prefix="diffusion-grading-"))
         self.servers: dict[str, subprocess.Popen[str]] = {}
-        parts = (STUDENT_PARTS - {"commands", "packing"}) | {"lockdown", "sandbox_server"}
-        write_library(self.home / "alone", list(EXERCISES), parts, weights=False)
-        write_library(self.home / "given", [e for e in EXERCISES if e.name != "q_sample"], parts, weights=False)
+        self._furnish("alone", EXERCISES)
+        self._furnish("given", [e for e in EXERCISES if e.name != "q_sample"])
+
+    def _furnish(self, name: str, taken: Collection[Exercise]) -> None:
+        """What server ``name`` may read: the students' library with no recorded answers, and this room."""
+        copy_package(tree() / "diffusion_lib", self.home / name, taken=taken, without={"weights", RECORD_FILE.name})
+        copy_package(ROOM, self.home / name / "grader")
+        shutil.copyfile(ROOM.with_name("__init__.py"), self.home / name / "grader" / "__init__.py")
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -65,7 +73,7 @@ class Sandbox:
     def server(self, name: str) -> "subprocess.Popen[str]":
         """The running server ``name``, started where there is none."""
         if name not in self.servers or self.servers[name].poll() is not None:
-            program = self.home / name / "diffusion_lib" / "homework" / "sandbox_server.py"
+            program = self.home / name / "grader" / "sandbox" / "server.py"
             command = [sys.executable, "-I", str(program), str(self.home / name), "unsafe" if self.unsafe else "safe"]
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

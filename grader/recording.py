@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.diffusion import predict_x_start, q_posterior
-from diffusion_lib.homework import mistakes
 from diffusion_lib.homework.exercises import EXERCISES, Exercise, find
 from diffusion_lib.homework.probes import observe
 from diffusion_lib.homework.records import Entry, Record
+from grader.catalogue import mistakes
 
 
 def answer(exercise: Exercise) -> Callable[..., Any]:

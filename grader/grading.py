@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import Queue
@@ -15,11 +16,11 @@ from typing import Any
 
 from diffusion_lib.homework.checks import LAYERS, Verdict, judge
 from diffusion_lib.homework.exercises import Assignment, get
-from diffusion_lib.homework.hand_ins import HandIn, discover, read
-from diffusion_lib.homework.handout import definition
-from diffusion_lib.homework.recording import make_record
 from diffusion_lib.homework.records import Record
-from diffusion_lib.homework.sandbox import Sandbox
+from grader.hand_ins import HandIn, discover, read
+from grader.recording import make_record
+from grader.sandbox.client import Sandbox
+from grader.trees import definition
 
 KEY = 7  # the grader's own questions: other numbers than the students' copies hold
 
@@ -135,43 +136,48 @@ def grade(
     folder: Path, out: Path, assignment: Assignment, *, jobs: int = 1, unsafe: bool = False
 ) -> Iterator[tuple[Result, bool]]:
     """Grade every hand-in in ``folder``; yields (result, was it known already), in the order of their ends."""
-    hand_ins = discover(folder)
     (out / "students").mkdir(parents=True, exist_ok=True)
     waiting = []
-    for hand_in in hand_ins:
+    for hand_in in discover(folder):
         stored = load_result(out, hand_in.key)
         if stored and stored.digest == digest(hand_in, assignment):
             yield stored, True
         else:
             waiting.append(hand_in)
-    if not waiting:
-        return
+    if waiting:
+        for result in _grade_all(waiting, out, assignment, max(1, min(jobs, len(waiting))), unsafe):
+            yield result, False
+
+
+def _grade_all(waiting: list[HandIn], out: Path, assignment: Assignment, jobs: int, unsafe: bool) -> Iterator[Result]:
+    """Grade with ``jobs`` sandboxes at a time."""
     record = make_record(list(assignment.exercises), key=KEY)
     free: Queue[Sandbox] = Queue()
-    sandboxes = [Sandbox(KEY, unsafe=unsafe) for _ in range(max(1, min(jobs, len(waiting))))]
 
     def work(hand_in: HandIn) -> Result:
         sandbox = free.get()
         try:
-            result = grade_one(hand_in, assignment, record, sandbox)
-        except Exception as error:  # one broken hand-in must not end the class
-            result = Result(hand_in.name, hand_in.student, hand_in.late, "unreadable")
-            result.notes = [f"Grading failed: {type(error).__name__}: {error}"]
+            return _graded(hand_in, out, assignment, record, sandbox)
         finally:
             free.put(sandbox)
-        result.digest = digest(hand_in, assignment)
-        store_result(out, hand_in.key, result)
-        return result
 
+    with ExitStack() as sandboxes:
+        for _ in range(jobs):
+            free.put(sandboxes.enter_context(Sandbox(KEY, unsafe=unsafe)))
+        with ThreadPoolExecutor(jobs) as pool:
+            yield from pool.map(work, waiting)
+
+
+def _graded(hand_in: HandIn, out: Path, assignment: Assignment, record: Record, sandbox: Sandbox) -> Result:
+    """:func:`grade_one`, written down; one broken hand-in must not end the class."""
     try:
-        for sandbox in sandboxes:
-            free.put(sandbox)
-        with ThreadPoolExecutor(len(sandboxes)) as pool:
-            for result in pool.map(work, waiting):
-                yield result, False
-    finally:
-        for sandbox in sandboxes:
-            sandbox.__exit__()
+        result = grade_one(hand_in, assignment, record, sandbox)
+    except Exception as error:
+        result = Result(hand_in.name, hand_in.student, hand_in.late, "unreadable")
+        result.notes = [f"Grading failed: {type(error).__name__}: {error}"]
+    result.digest = digest(hand_in, assignment)
+    store_result(out, hand_in.key, result)
+    return result
 
 
 def store_result(out: Path, key: str, result: Result) -> None:

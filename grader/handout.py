@@ -1,78 +1,25 @@
 """Make the students' folder and the teacher's folder from the one tree.
 
-Answers are taken out by syntax tree: signature and docstring stay. Recorded numbers take the place of answers, and
-of the catalogue. Nothing is copied that could give a solution away: see ``LEFT_OUT``.
+A student gets ``diffusion_lib`` whole, with the bodies of the exercises out and recorded numbers in. Nothing of the
+teacher's package is looked at. Notebook cells that would give an answer away are tagged, and left out.
 """
 
-import ast
 import json
 import re
 import shutil
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from diffusion_lib.homework.exercises import Assignment, Exercise, get, load_assignment, tree
+from diffusion_lib.homework.records import RECORD_FILE, write_record
+from grader.gradescope import write_autograder
+from grader.recording import make_record
+from grader.trees import copy_package, pack_folder
 
-STUDENT_PARTS = {
-    "__init__", "exercises", "probing", "probes_network", "probes", "records", "checks", "commands", "packing",
-}  # fmt: skip
 TOP_FILES = ("pyproject.toml", "requirements.lock", "environment.yml", "LICENSE")
 LATER = "*This part of the notebook opens after the deadline.*"
 SOLUTION = "solution"  # tag of notebook cells that would give an answer away
-FIXED_DATE = (2020, 1, 1, 0, 0, 0)  # in zips, so that equal trees give equal bytes
-
-
-def stub(source: str, exercise: Exercise) -> str:
-    """The module's ``source`` with the exercise's body replaced by a NotImplementedError that says what to do."""
-    function = definition(ast.parse(source), exercise.attribute)
-    if function is None:
-        raise ValueError(f"{exercise.path} has no {exercise.attribute}.")
-    docstring = isinstance(function.body[0], ast.Expr) and isinstance(function.body[0].value, ast.Constant)
-    indent = " " * function.body[0].col_offset
-    message = f"Exercise {exercise.number}, {exercise.name}: {exercise.task}. See notebook {exercise.reread}."
-    lines = source.splitlines()
-    keep = function.body[0].end_lineno if docstring else function.body[0].lineno - 1
-    body = [
-        f"{indent}raise NotImplementedError(",
-        f"{indent}    {json.dumps(message, ensure_ascii=False)}",
-        f"{indent})",
-    ]
-    return "\n".join([*lines[:keep], *body, *lines[function.end_lineno :]]) + "\n"
-
-
-def definition(module: ast.Module, attribute: str) -> ast.FunctionDef | None:
-    """The function called ``attribute`` ("f" or "Class.f") in a syntax tree; the last, where there are several."""
-    body: list[Any] = list(module.body)
-    *classes, name = attribute.split(".")
-    for cls in classes:
-        body = [n for c in body if isinstance(c, ast.ClassDef) and c.name == cls for n in c.body]
-    found = [n for n in body if isinstance(n, ast.FunctionDef) and n.name == name]
-    return found[-1] if found else None
-
-
-def write_library(target: Path, taken: list[Exercise], parts: set[str], *, weights: bool = True) -> None:
-    """Copy ``diffusion_lib`` without the answers of ``taken``, and with only these files of the homework package."""
-    package = tree() / "diffusion_lib"
-    for path in sorted(package.rglob("*")):
-        relative = path.relative_to(package)
-        if not path.is_file() or "__pycache__" in relative.parts or path.suffix == ".pyc":
-            continue
-        if relative.parts[0] == "homework" and (path.suffix != ".py" or path.stem not in parts):
-            continue
-        if relative.parts[0] == "weights" and not weights:
-            continue
-        goal = target / "diffusion_lib" / relative
-        goal.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".py":
-            source = path.read_text(encoding="utf-8")
-            for exercise in taken:
-                if exercise.path == f"diffusion_lib/{relative.as_posix()}":
-                    source = stub(source, exercise)
-            goal.write_text(source, encoding="utf-8")
-        else:
-            shutil.copyfile(path, goal)
 
 
 def build(out: Path, assignment_file: Path) -> Assignment:
@@ -88,19 +35,14 @@ def build(out: Path, assignment_file: Path) -> Assignment:
     for name in ("rubric.md", "teachers_guide.md"):
         shutil.copyfile(tree() / "homework" / name, teacher / name)
     (teacher / "assignment.toml").write_text(assignment.source, encoding="utf-8")
-    from diffusion_lib.homework.gradescope import write_autograder
-
     write_autograder(teacher / "gradescope_autograder.zip", assignment)
     return assignment
 
 
 def _student(folder: Path, assignment: Assignment) -> None:
-    from diffusion_lib.homework.recording import make_record
-    from diffusion_lib.homework.records import write_record
-
     root, taken = tree(), [get(name) for name in assignment.exercises]
-    write_library(folder, taken, STUDENT_PARTS)
-    write_record(folder / "diffusion_lib/homework/record.safetensors", make_record())
+    copy_package(root / "diffusion_lib", folder, taken=taken)
+    write_record(folder / RECORD_FILE.relative_to(root), make_record())
     for name in TOP_FILES:
         shutil.copyfile(root / name, folder / name)
     (folder / "assignment.toml").write_text(assignment.source, encoding="utf-8")
@@ -194,15 +136,3 @@ def _nbgrader(name: str, points: float, *, solution: bool) -> dict[str, Any]:
     """Metadata that nbgrader reads: a cell it grades by running, or an answer that a person grades."""
     flags = {"grade": True, "solution": solution, "locked": not solution, "task": False}
     return {"nbgrader": {"grade_id": name, "points": points, "schema_version": 3, **flags}}
-
-
-def pack_folder(folder: Path, target: Path, *, inside: bool = True) -> None:
-    """Zip the files under ``folder``, ``inside`` one folder of its name or at the top."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.rglob("*")):
-            relative = path.relative_to(folder)
-            if path.is_file() and not path.is_symlink():
-                name = f"{folder.name}/{relative.as_posix()}" if inside else relative.as_posix()
-                info = zipfile.ZipInfo(name, FIXED_DATE)
-                info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o755 << 16
-                archive.writestr(info, path.read_bytes())

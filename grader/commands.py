@@ -1,4 +1,4 @@
-"""The teacher's commands. Not part of a student's copy."""
+"""The teacher's commands: python -m diffusion_lib homework build | grade | selftest | gradescope | record."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ Unsafe = Annotated[bool, typer.Option("--unsafe", help="Run hand-ins without pro
 
 def enter(app: typer.Typer) -> None:
     """Add the teacher's commands to the students'."""
-    for command in (build, grade, selftest, gradescope):
+    for command in (build, grade, selftest, gradescope, record):
         app.command()(command)
 
 
@@ -33,7 +33,7 @@ def _stop(error: object) -> typer.Exit:
 def build(out: Annotated[Path, typer.Option(help="A new or empty folder.")], assignment: AssignmentFile = None) -> None:
     """Make OUT/student (publish OUT/student.zip) and OUT/teacher."""
     from diffusion_lib.homework.exercises import assignment_path
-    from diffusion_lib.homework.handout import build as build_handout
+    from grader.handout import build as build_handout
 
     try:
         made = build_handout(out, assignment or assignment_path())
@@ -54,9 +54,9 @@ def grade(
     """Grade a folder of hand-ins: grades.csv, marking.csv, report.html, and a page for each student."""
     from tqdm import tqdm
 
-    from diffusion_lib.homework import grading
-    from diffusion_lib.homework.hand_ins import discover
-    from diffusion_lib.homework.reports import write_reports
+    from grader import grading
+    from grader.hand_ins import discover
+    from grader.reports import write_reports
 
     chosen, results, known = _assignment(assignment), [], 0
     try:
@@ -79,7 +79,7 @@ def selftest(as_json: Annotated[bool, typer.Option("--json", help="Print JSON in
     """Grade the grader: exit 0 when every mistake is caught and named and no honest style is refused."""
     from dataclasses import asdict
 
-    from diffusion_lib.homework import selftest as test
+    from grader import selftest as test
 
     scores = test.selftest()
     typer.echo(json.dumps([asdict(score) for score in scores], indent=1) if as_json else test.table(scores))
@@ -88,11 +88,11 @@ def selftest(as_json: Annotated[bool, typer.Option("--json", help="Print JSON in
 
 def gradescope(submission: Path, results: Path) -> None:
     """Grade one submission where Gradescope runs, and write its results.json."""
-    from diffusion_lib.homework.grading import KEY, grade_one
-    from diffusion_lib.homework.hand_ins import HandIn
-    from diffusion_lib.homework.recording import make_record
-    from diffusion_lib.homework.reports import gradescope as as_gradescope
-    from diffusion_lib.homework.sandbox import Sandbox
+    from grader.grading import KEY, grade_one
+    from grader.hand_ins import HandIn
+    from grader.recording import make_record
+    from grader.reports import gradescope as as_gradescope
+    from grader.sandbox.client import Sandbox
 
     chosen = _assignment(None)
     with Sandbox(KEY, unsafe=True) as sandbox:
@@ -100,3 +100,12 @@ def gradescope(submission: Path, results: Path) -> None:
         result = grade_one(HandIn("submission", submission, "submission"), chosen, record, sandbox)
     results.parent.mkdir(parents=True, exist_ok=True)
     results.write_text(json.dumps(as_gradescope(result, {}, chosen), indent=1), encoding="utf-8")
+
+
+def record() -> None:
+    """Write the recorded answers anew: after any change of the library, the probes or the catalogue."""
+    from diffusion_lib.homework.records import RECORD_FILE, write_record
+    from grader.recording import make_record
+
+    write_record(RECORD_FILE, make_record())
+    typer.echo(f"{RECORD_FILE} ({RECORD_FILE.stat().st_size / 2**20:.1f} MiB)")

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from diffusion_lib.homework.styles import style
+from grader.catalogue.styles import style
 
 
 @style("timestep_embedding")

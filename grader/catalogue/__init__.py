@@ -1,0 +1,1 @@
+"""What is known beforehand: wrong versions with their names, and honest styles."""

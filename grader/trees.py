@@ -1,0 +1,73 @@
+"""Copies of the repository's packages: whole, with the answers taken out, zipped."""
+
+import ast
+import json
+import shutil
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from diffusion_lib.homework.exercises import Exercise
+
+FIXED_DATE = (2020, 1, 1, 0, 0, 0)  # in zips, so that equal trees give equal bytes
+
+
+def copy_package(
+    package: Path, target: Path, *, taken: Collection[Exercise] = (), without: Collection[str] = ()
+) -> None:
+    """Copy the folder ``package`` into ``target``, the bodies of ``taken`` taken out.
+
+    Files and folders named in ``without`` stay behind, and so do caches and whatever is hidden: an editor's backup of
+    a module holds its answers.
+    """
+    for path in sorted(package.rglob("*")):
+        parts = path.relative_to(package.parent).parts
+        if not path.is_file() or any(part.startswith((".", "__pycache__")) or part in without for part in parts):
+            continue
+        goal = target.joinpath(*parts)
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, goal)
+    for exercise in taken:
+        file = target / exercise.path
+        file.write_text(stub(file.read_text(encoding="utf-8"), exercise), encoding="utf-8")
+
+
+def stub(source: str, exercise: Exercise) -> str:
+    """The module's ``source`` with the exercise's body replaced by a NotImplementedError that says what to do."""
+    function = definition(ast.parse(source), exercise.attribute)
+    if function is None:
+        raise ValueError(f"{exercise.path} has no {exercise.attribute}.")
+    docstring = isinstance(function.body[0], ast.Expr) and isinstance(function.body[0].value, ast.Constant)
+    indent = " " * function.body[0].col_offset
+    message = f"Exercise {exercise.number}, {exercise.name}: {exercise.task}. See notebook {exercise.reread}."
+    lines = source.splitlines()
+    keep = function.body[0].end_lineno if docstring else function.body[0].lineno - 1
+    body = [
+        f"{indent}raise NotImplementedError(",
+        f"{indent}    {json.dumps(message, ensure_ascii=False)}",
+        f"{indent})",
+    ]
+    return "\n".join([*lines[:keep], *body, *lines[function.end_lineno :]]) + "\n"
+
+
+def definition(module: ast.Module, attribute: str) -> ast.FunctionDef | None:
+    """The function called ``attribute`` ("f" or "Class.f") in a syntax tree; the last, where there are several."""
+    body: list[Any] = list(module.body)
+    *classes, name = attribute.split(".")
+    for cls in classes:
+        body = [n for c in body if isinstance(c, ast.ClassDef) and c.name == cls for n in c.body]
+    found = [n for n in body if isinstance(n, ast.FunctionDef) and n.name == name]
+    return found[-1] if found else None
+
+
+def pack_folder(folder: Path, target: Path, *, inside: bool = True) -> None:
+    """Zip the files under ``folder``, ``inside`` one folder of its name or at the top."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            relative = path.relative_to(folder)
+            if path.is_file() and not path.is_symlink():
+                name = f"{folder.name}/{relative.as_posix()}" if inside else relative.as_posix()
+                info = zipfile.ZipInfo(name, FIXED_DATE)
+                info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o755 << 16
+                archive.writestr(info, path.read_bytes())
