@@ -12,7 +12,7 @@ import typer
 from diffusion_lib.homework.commands import app as homework_app
 
 app = typer.Typer(
-    help="Train, sample and judge a label-conditional diffusion model of handwritten digits.",
+    help="Train, sample and judge a label-conditional diffusion model of handwritten digits, or of other images.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,6 +33,7 @@ Scale = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the starting noise.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; by default the fastest there is.")]
+DATA = "mnist, fashion-mnist, kmnist, emnist-letters, or folder:PATH, a folder of one sub-folder for each class"
 
 
 def _fail(message: object) -> NoReturn:
@@ -40,31 +41,64 @@ def _fail(message: object) -> NoReturn:
     raise typer.Exit(2)
 
 
-def _load(weights: str, device: str | None) -> Any:
-    """Shipped weights by name, or a file of the user's, on ``device``."""
+def _device(name: str | None) -> Any:
+    """The device of that name, if it can be used here."""
     import torch
 
-    from diffusion_lib.checkpoints import CheckpointError, load_model, load_pretrained
     from diffusion_lib.training import default_device
 
+    if name and name.split(":")[0] not in ("cpu", "cuda", "mps"):
+        _fail(f"there is no device {name!r}; choose cpu, cuda or mps.")
     try:
-        target = torch.device(device) if device else default_device()
+        device = torch.device(name) if name else default_device()
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        _fail(f"the device {name!r} cannot be used here ({str(error).splitlines()[0].split('. ')[0]}); choose another.")
+    return device
+
+
+def _load(weights: str, device: str | None) -> Any:
+    """Shipped weights by name, or a file of the user's, on ``device``."""
+    from diffusion_lib.checkpoints import CheckpointError, load_model, load_pretrained
+
+    target = _device(device)
+    try:
         looks_like_path = weights.endswith(".safetensors") or "/" in weights
         return load_model(weights, target) if looks_like_path else load_pretrained(weights, target)
-    except (CheckpointError, ValueError, RuntimeError, AssertionError) as error:
+    except (CheckpointError, ValueError, RuntimeError) as error:
         _fail(error)
 
 
-def _labels(per_label: int, device: Any) -> Any:
+def _generate(trained: Any, per_label: int, steps: int, scale: float, seed: int) -> tuple[Any, Any]:
+    """That many images of each label, and the labels."""
     import torch
 
-    return torch.arange(10).repeat(per_label).to(device)
+    from diffusion_lib.samplers import generate
+
+    device = next(trained.model.parameters()).device
+    label = torch.arange(trained.profile.data.num_classes, device=device).repeat(per_label)
+    try:
+        return generate(trained.model, trained.schedule, label, steps, scale=scale, seed=seed), label
+    except ValueError as error:
+        _fail(error)
+
+
+def _data(name: str, size: str | None, device: Any = "cpu") -> Any:
+    """Training and test images of ``--data`` and ``--size``."""
+    from diffusion_lib.data import load_data, parse_size
+
+    try:
+        return load_data(name, device, size=parse_size(size) if size else None)
+    except (OSError, RuntimeError, ValueError) as error:
+        _fail(error)
 
 
 @app.command()
 def train(
     profile: Annotated[str, typer.Option(help="tiny, laptop or full.")] = "laptop",
-    run_dir: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/PROFILE.")] = None,
+    data: Annotated[str, typer.Option(help=f"What to learn: {DATA}.")] = "mnist",
+    size: Annotated[str | None, typer.Option(help="Side of a folder's images, or HEIGHTxWIDTH; by default 32.")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/PROFILE[-DATA].")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Train this long instead of the profile's epochs.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the weights and of every draw.")] = None,
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard events into the run's folder.")] = False,
@@ -74,99 +108,107 @@ def train(
     from dataclasses import replace
 
     from diffusion_lib.checkpoints import CheckpointError
-    from diffusion_lib.data import load_digits
     from diffusion_lib.profiles import get_profile
     from diffusion_lib.runs import Recorder
     from diffusion_lib.training import fit
 
+    changes: dict[str, Any] = {k: v for k, v in {"epochs": epochs, "seed": seed}.items() if v is not None}
+    target = _device(device)
     try:
         chosen = get_profile(profile)
     except ValueError as error:
         _fail(error)
-    changes: dict[str, Any] = {k: v for k, v in {"epochs": epochs, "seed": seed}.items() if v is not None}
-    chosen = replace(chosen, train=replace(chosen.train, **changes))
-    folder = run_dir or Path("runs") / profile
+    images, test = _data(data, size)
+    named = "" if data == "mnist" else "-" + Path(data.removeprefix("folder:")).expanduser().resolve().name
+    folder = run_dir or Path("runs") / (profile + named)
+    changes["batch_size"] = min(chosen.train.batch_size, len(images))  # a small folder is one batch
     try:
-        digits, test = load_digits("train"), load_digits("test")
+        chosen = replace(chosen, train=replace(chosen.train, **changes)).with_data(images.config)
         recorder = Recorder(folder, chosen, tensorboard=tensorboard)
-        fit(chosen, digits, test, run_dir=folder, device=device, on_epoch=recorder)
+        fit(chosen, images, test, run_dir=folder, device=target, on_epoch=recorder)
     except (CheckpointError, OSError, ValueError, FloatingPointError) as error:
         _fail(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    typer.echo(f"Trained on {digits.source}. Weights, history and sample grids are in {folder}.")
+    typer.echo(f"Trained on {images.source}. Weights, history and sample grids are in {folder}.")
 
 
 @app.command()
 def sample(
     out: Annotated[Path, typer.Option(help="FILE.npz for arrays, FILE.png for a labelled grid.")],
-    per_label: Annotated[int, typer.Option(min=1, help="Images of each digit.")] = 10,
+    per_label: Annotated[int, typer.Option(min=1, help="Images of each label.")] = 10,
     steps: Steps = 50,
     scale: Scale = None,
     seed: Seed = 0,
     weights: Weights = "laptop",
     device: Device = None,
 ) -> None:
-    """Draw digits: N of each label. The .npz holds images (10 N, 1, 28, 28) in [-1, 1] and labels (10 N,)."""
-    from diffusion_lib.samplers import generate
-
+    """Draw images: N of each label. The .npz holds images (B, C, H, W) in [-1, 1] and labels (B,)."""
     if out.suffix not in (".npz", ".png"):
         _fail(f"--out must end in .npz or .png, but is {out}.")
     trained = _load(weights, device)
-    label = _labels(per_label, next(trained.model.parameters()).device)
     scale = trained.profile.sample_scale if scale is None else scale
     start = time.perf_counter()
-    try:
-        images = generate(trained.model, trained.schedule, label, steps, scale=scale, seed=seed).cpu()
-    except ValueError as error:
-        _fail(error)
+    images, label = (tensor.cpu() for tensor in _generate(trained, per_label, steps, scale, seed))
     seconds = time.perf_counter() - start
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".npz":
         import numpy as np
 
-        np.savez_compressed(out, images=images.numpy(), labels=label.cpu().numpy())
+        np.savez_compressed(out, images=images.numpy(), labels=label.numpy())
     else:
         from diffusion_lib.viz import sample_grid
 
-        out.write_bytes(sample_grid(images, label.cpu()).png())
-    typer.echo(f"{len(images)} digits in {seconds:.1f} s, written to {out}.")
+        out.write_bytes(sample_grid(images, label, data=trained.profile.data).png())
+    what = "digits" if trained.profile.data.name == "mnist" else "images"
+    typer.echo(f"{len(images)} {what} in {seconds:.1f} s, written to {out}.")
 
 
 @app.command()
 def evaluate(
-    per_label: Annotated[int, typer.Option(min=2, help="Images of each digit.")] = 100,
+    per_label: Annotated[int, typer.Option(min=2, help="Images of each label.")] = 100,
     steps: Steps = 50,
     scale: Scale = None,
     seed: Seed = 0,
     weights: Weights = "laptop",
+    data: Annotated[
+        str | None, typer.Option(help=f"What to judge by, by default what the weights were trained on: {DATA}.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     device: Device = None,
 ) -> None:
-    """Judge samples: agreement, spread, Fréchet distance, nearest neighbour; each beside real digits'."""
+    """Judge samples: agreement, spread, Fréchet distance, nearest neighbour; each beside real images'."""
     from dataclasses import asdict
 
-    from diffusion_lib.checkpoints import load_classifier
-    from diffusion_lib.data import load_digits
+    from diffusion_lib.classifier import classifier_for
     from diffusion_lib.metrics import Judge, table
-    from diffusion_lib.samplers import generate
 
     trained = _load(weights, device)
-    target = next(trained.model.parameters()).device
-    digits, test = load_digits("train", target), load_digits("test", target)
-    label = _labels(per_label, target)
+    shape = trained.profile.data
+    sides = "x".join(map(str, shape.size))
+    name = data or shape.name
+    real, test = _data(name, sides if name.startswith("folder:") else None, next(trained.model.parameters()).device)
+    if real.config.class_names != shape.class_names or real.config.channels != shape.channels:
+        _fail(
+            f"{weights} draws {shape.channels} channel(s) of {', '.join(shape.class_names)}, but {name} has "
+            f"{real.config.channels} of {', '.join(real.config.class_names)}; name its own data with --data."
+        )
     scale = trained.profile.sample_scale if scale is None else scale
     try:
-        images = generate(trained.model, trained.schedule, label, steps, scale=scale, seed=seed)
+        classifier, accuracy = classifier_for(real, test, lambda told: typer.echo(told, err=True))
+        judge = Judge(classifier, test=test, train=real)
     except ValueError as error:
         _fail(error)
-    judge = Judge(load_classifier(target), test=test, train=digits)
-    rows = {"real digits": judge.floor(len(label)), f"{Path(weights).stem}, {steps} steps": judge.score(images, label)}
+    images, label = _generate(trained, per_label, steps, scale, seed)
+    floor = "real digits" if shape.name == "mnist" else "real images"
+    rows = {floor: judge.floor(len(label)), f"{Path(weights).stem}, {steps} steps": judge.score(images, label)}
     if as_json:
-        settings = {"weights": weights, "steps": steps, "scale": scale, "seed": seed, "data": digits.source}
+        settings = {"weights": weights, "steps": steps, "scale": scale, "seed": seed, "data": real.source}
+        settings |= {"classifier_accuracy": accuracy}
         typer.echo(json.dumps({**settings, "rows": {k: asdict(v) for k, v in rows.items()}}, indent=2))
     else:
-        typer.echo(f"{table(rows)}\nData: {digits.source}. Guidance scale: {scale:g}.")
+        typer.echo(f"{table(rows)}\nData: {real.source}. Guidance scale: {scale:g}.")
+        typer.echo(f"The classifier is right on {accuracy:.1%} of test images.")
 
 
 @app.command()

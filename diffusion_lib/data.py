@@ -1,39 +1,29 @@
-"""Handwritten digits on the device, as bytes; and which digits they are, said aloud.
+"""Labelled images on the device, as bytes; and which images they are, said aloud.
 
-MNIST (LeCun, Cortes and Burges; derived from NIST Special Databases 1 and 3) is read and downloaded by
-torchvision. A machine with no network gets scikit-learn's 1,797 digits instead, resized, and is told so.
-Digits are never flipped: a mirrored 2 is not a 2.
+MNIST (LeCun, Cortes and Burges; derived from NIST Special Databases 1 and 3) is the one that the series tells of.
+Without a network, scikit-learn's 1,797 digits stand in for it, resized, and this is said. Other data comes by name,
+or from a folder of pictures. Images are never flipped: a mirrored 2 is not a 2.
 """
 
-import contextlib
 import hashlib
-import os
-import socket
+import re
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from diffusion_lib.datasets import KNOWN, DataError, Split, data_root, read
+from diffusion_lib.folders import held_out, read_folder
+from diffusion_lib.profiles import DataConfig
 from diffusion_lib.shapes import Images, Labels
 
 Ink = Float[Tensor, "rows columns"]
-Split = Literal["train", "test"]
 STAND_IN = "scikit-learn digits (offline stand-in for MNIST)"
-# Bytes of each uncompressed file: the cheapest way to notice half a download.
-FILE_SIZES = {
-    "train-images-idx3-ubyte": 47_040_016,
-    "train-labels-idx1-ubyte": 60_008,
-    "t10k-images-idx3-ubyte": 7_840_016,
-    "t10k-labels-idx1-ubyte": 10_008,
-}
-DOWNLOAD_TIMEOUT = 20.0  # seconds without a byte before a mirror is given up
 
 
 class StandInWarning(UserWarning):
@@ -42,17 +32,21 @@ class StandInWarning(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """All images of one split on one device, one byte a pixel. Floats are made batch by batch."""
+    """All images of one split on one device, one byte a value. Floats are made batch by batch.
 
-    images: UInt8[Tensor, "count 1 28 28"]  # 0 is paper, 255 is ink
+    MNIST's are digits, whence the name; ``config`` says what other images are, and what their labels mean.
+    """
+
+    images: UInt8[Tensor, "count channel height width"]  # of MNIST: 0 is paper, 255 is ink
     labels: Labels
-    source: str  # "MNIST", or the stand-in's name
+    source: str  # "MNIST", the stand-in's name, or what else they are
+    config: DataConfig = field(default_factory=DataConfig)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor | slice | list[int]) -> tuple[Images, Labels]:
-        """Images of ``index`` as float32 in [-1, 1], (B, 1, 28, 28), and their labels, (B,)."""
+        """Images of ``index`` as float32 in [-1, 1], (B, C, H, W), and their labels, (B,)."""
         return to_float(self.images[index]), self.labels[index]
 
     @cached_property
@@ -62,12 +56,16 @@ class Digits:
         return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()[:16]
 
     def take(self, count: int) -> "Digits":
-        """The first ``count`` digits."""
-        return Digits(self.images[:count], self.labels[:count], self.source)
+        """The first ``count`` images."""
+        return self.where(slice(count))
+
+    def where(self, index: Tensor | slice) -> "Digits":
+        """The images of ``index``."""
+        return replace(self, images=self.images[index], labels=self.labels[index])
 
     def to(self, device: torch.device | str) -> "Digits":
-        """The same digits on ``device``."""
-        return Digits(self.images.to(device), self.labels.to(device), self.source)
+        """The same images on ``device``."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
 def like_mnist(ink: Ink) -> Images:
@@ -100,25 +98,18 @@ def to_bytes(images: Tensor) -> UInt8[Tensor, "*shape"]:
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
-def data_root() -> Path:
-    """Where MNIST is kept: ``$DIFFUSION_DATA``, or a folder in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("DIFFUSION_DATA") or cache / "diffusion_lib").expanduser()
-
-
 def load_digits(
     split: Split = "train", device: torch.device | str = "cpu", *, root: Path | str | None = None
 ) -> Digits:
     """MNIST's ``split`` (60,000 or 10,000 images), downloaded on first use; else the offline stand-in.
 
-    A missing, broken or half-downloaded file is fetched again. Where that fails, a
-    :class:`StandInWarning` says why, and the digits' ``source`` names the stand-in.
+    A missing, broken, half-downloaded or foreign file is fetched again: the published sums tell. Where that fails,
+    a :class:`StandInWarning` says why, and the digits' ``source`` names the stand-in.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', but is {split!r}.")
-    root = Path(root) if root is not None else data_root()
     try:
-        return load_mnist(split, root).to(device)
+        return _load_known("mnist", split, root).to(device)
     except (OSError, RuntimeError) as error:
         warnings.warn(
             f"MNIST could not be read or downloaded ({_first_line(error)}), so {STAND_IN} is used: 1,797 "
@@ -130,26 +121,71 @@ def load_digits(
         return load_stand_in(split).to(device)
 
 
-def load_mnist(split: Split, root: Path) -> Digits:
-    """MNIST through torchvision, repaired where needed. OSError or RuntimeError where it cannot be had."""
-    from filelock import FileLock
-    from torchvision.datasets import MNIST  # imported here: it takes seconds, and only data needs it
+def load_data(
+    name: str,
+    device: torch.device | str = "cpu",
+    *,
+    size: tuple[int, int] | None = None,
+    root: Path | str | None = None,
+) -> tuple[Digits, Digits]:
+    """Training and test images of ``name``: mnist, fashion-mnist, kmnist, emnist-letters, or folder:PATH.
 
-    with contextlib.ExitStack() as stack:
-        if _unusable(root):
-            root.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(root / "mnist.lock"))  # others may want it at the same time
-            stack.enter_context(_timeout(DOWNLOAD_TIMEOUT))
-            for path in _unusable(root):  # as it is now: another may have done it all
-                path.unlink(missing_ok=True)
-        data = MNIST(str(root), train=split == "train", download=True)
-    return Digits(data.data[:, None].contiguous(), data.targets.long(), "MNIST")
+    A folder has one sub-folder for each class. Its images are resized to ``size``, (H, W), by default 32 x 32, and
+    every fifth of each class is for testing. :class:`DataError` where the data cannot be had; MNIST has a stand-in.
+    """
+    if name.startswith("folder:"):
+        train, test = _load_folder(name, size or (32, 32))
+        return train.to(device), test.to(device)
+    if name not in KNOWN:
+        raise ValueError(f"unknown data {name!r}; choose one of {', '.join(KNOWN)}, folder:PATH.")
+    if size not in (None, (28, 28)):
+        raise ValueError(f"a size can be chosen for folder:PATH alone; {name} is 28 x 28, but {size} was asked for.")
+    if name == "mnist":
+        return load_digits("train", device, root=root), load_digits("test", device, root=root)
+    try:
+        return _load_known(name, "train", root).to(device), _load_known(name, "test", root).to(device)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{KNOWN[name].title} could not be read or downloaded: {_first_line(error)}.") from error
 
 
-def _unusable(root: Path) -> list[Path]:
-    """MNIST's files in ``root`` that are missing or of another size than they should be."""
-    paths = {root / "MNIST" / "raw" / name: size for name, size in FILE_SIZES.items()}
-    return [path for path, size in paths.items() if not path.exists() or path.stat().st_size != size]
+def parse_size(text: str) -> tuple[int, int]:
+    """(H, W) of "32" or "32x48", height before width."""
+    found = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
+    if not found:
+        raise ValueError(f"a size is one number, 32, or height and width, 32x48, but was {text!r}.")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _load_known(name: str, split: Split, root: Path | str | None) -> Digits:
+    images, labels = read(KNOWN[name], split, data_root() if root is None else Path(root))
+    config = DataConfig(name, size=(images.shape[2], images.shape[3]), class_names=KNOWN[name].class_names)
+    loaded = Digits(images, labels, KNOWN[name].title, config)
+    return loaded if bool((labels.diff() < 0).any()) else loaded.where(_mixed(labels))  # EMNIST has some class by class
+
+
+def _load_folder(name: str, size: tuple[int, int]) -> tuple[Digits, Digits]:
+    path = Path(name.removeprefix("folder:")).expanduser()
+    images, labels, names = read_folder(path, size)
+    rarest = int(labels.bincount().argmin())
+    if (labels == rarest).sum() < 5:
+        count = int((labels == rarest).sum())
+        raise DataError(f"each class needs five images, of which one is for testing, but {names[rarest]} has {count}.")
+    config = DataConfig(name, images.shape[1], size, tuple(names), ink=False)
+    source, chosen = f"folder {path.resolve().name}", held_out(labels)
+    splits = (Digits(images[part], labels[part], source, config) for part in (~chosen, chosen))
+    train, test = (split.where(_mixed(split.labels)) for split in splits)
+    return train, test
+
+
+def _mixed(labels: Labels) -> Tensor:
+    """A fixed order that mixes images which come class by class, for those who take the first so many.
+
+    Two of one class stay neighbours, so that every second image is half of each class.
+    """
+    places = [(labels == label).nonzero().flatten() for label in labels.unique()]
+    pairs = torch.cat([place[: len(place) // 2 * 2].view(-1, 2) for place in places])
+    pairs = pairs[torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))]
+    return torch.cat([pairs.flatten(), *(place[len(place) // 2 * 2 :] for place in places)])
 
 
 def load_stand_in(split: Split) -> Digits:
@@ -164,17 +200,6 @@ def load_stand_in(split: Split) -> Digits:
     if split == "test":
         keep = ~keep
     return Digits(images[keep], torch.from_numpy(data.target)[keep].long(), STAND_IN)
-
-
-@contextlib.contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """A default for sockets that set none themselves: a silent mirror must not hang the notebook."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _first_line(error: Exception) -> str:

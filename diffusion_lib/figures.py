@@ -17,9 +17,9 @@ from diffusion_lib.viz import Picture, heat_map, image_grid, learning_curve, lin
 def samples() -> Picture:
     """Ten digits of each label, 50 DDIM steps."""
     trained = load_pretrained()
-    label = torch.arange(10).repeat(10)
+    label = torch.arange(trained.profile.data.num_classes).repeat(10)
     images = generate(trained.model, trained.schedule, label, scale=trained.profile.sample_scale)
-    return sample_grid(images, label)
+    return sample_grid(images, label, data=trained.profile.data)
 
 
 def both_ways() -> Picture:
@@ -54,10 +54,11 @@ def curve() -> Picture:
 def grids_over_epochs() -> Picture:
     """Two digits of each label after several epochs, the same noise in each row."""
     snapshots = load_snapshots()
-    rows = torch.cat([images[:20] for images in snapshots.values()])
+    names = load_pretrained().profile.data.class_names
+    rows = torch.cat([images[: 2 * len(names)] for images in snapshots.values()])
     epochs = ", ".join(map(str, snapshots))
-    alt = f"Samples after epochs {epochs}, one row each, labels 0 to 9 twice, from the same noise."
-    return image_grid(rows, alt, columns=20, row_titles=[f"epoch {n}" for n in snapshots], size=0.5)
+    alt = f"Samples after epochs {epochs}, one row each, labels {names[0]} to {names[-1]} twice, from the same noise."
+    return image_grid(rows, alt, columns=2 * len(names), row_titles=[f"epoch {n}" for n in snapshots], size=0.5)
 
 
 def injection() -> Picture:
@@ -70,7 +71,7 @@ def injection() -> Picture:
         stage.register_forward_hook(lambda _stage, _in, out, name=name: shapes.update({name: tuple(out.shape[1:])}))
         told[name] = "t" if stage.transformer is None else "t, label"
     with torch.no_grad():
-        network(torch.zeros(1, 1, 28, 28), torch.zeros(1, dtype=torch.long))
+        network(torch.zeros(1, *network.image_shape), torch.zeros(1, dtype=torch.long))
     return unet_diagram(shapes, told)
 
 
@@ -178,11 +179,12 @@ def _quality_lines(part: str, xlabel: str, log: str) -> Picture:
 
 def failures() -> Picture:
     """The samples that a classifier believes least, of all labels, of the 2s and of the 6s."""
-    trained, label = load_pretrained(), torch.arange(10).repeat(30)
+    trained = load_pretrained()
+    label = torch.arange(trained.profile.data.num_classes).repeat(30)
     images = generate(trained.model, trained.schedule, label, scale=trained.profile.sample_scale, seed=1)
     with torch.no_grad():
         belief = load_classifier()(images).softmax(dim=1).gather(1, label[:, None])[:, 0]
-    groups = [torch.arange(300), *((label == digit).nonzero().flatten() for digit in (2, 6))]
+    groups = [torch.arange(len(label)), *((label == digit).nonzero().flatten() for digit in (2, 6))]
     worst = torch.cat([group[belief[group].argsort()[:8]] for group in groups])
     return image_grid(
         images[worst], "The least convincing of 300 samples with the classifier's belief: of all labels, 2s and 6s.",

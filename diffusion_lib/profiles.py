@@ -5,9 +5,50 @@
 ``full``    the homework's experiment: 30 epochs at width 64, for a GPU
 """
 
+import json
 import os
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, get_args
+
+Kind = Literal["linear", "cosine"]
+Decay = Literal["constant", "cosine"]
+Levels = Literal["uniform", "amplitude"]
+
+
+def _among(name: str, value: str, accepted: Any) -> None:
+    if value not in get_args(accepted):
+        raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(get_args(accepted))}.")
+
+
+def _hold(config: Any, **rules: tuple[bool, str]) -> None:
+    """Raise for the first field whose rule, (does it hold, what must hold), is broken."""
+    for name, (holds, words) in rules.items():
+        if not holds:
+            raise ValueError(f"{name} must be {words}, but is {getattr(config, name)}.")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What the images are: it shapes the network, names the classes in pictures, and travels with the weights."""
+
+    name: str = "mnist"  # as ``--data`` takes it: mnist, fashion-mnist, ..., folder:PATH
+    channels: int = 1  # 1 is grey, 3 is RGB
+    size: tuple[int, int] = (28, 28)  # height, width
+    class_names: tuple[str, ...] = tuple("0123456789")
+    ink: bool = True  # one channel only: 1 is ink on white paper, as MNIST is shown; else 1 is white
+
+    def __post_init__(self) -> None:
+        _hold(
+            self,
+            channels=(self.channels in (1, 3), "1, grey, or 3, RGB"),
+            size=(min(self.size) >= 1, "a height and a width of at least 1"),
+            class_names=(len(set(self.class_names)) == len(self.class_names) > 0, "one or more names, all different"),
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """Labels are 0 ... num_classes - 1."""
+        return len(self.class_names)
 
 
 @dataclass(frozen=True)
@@ -15,6 +56,7 @@ class UNetConfig:
     """The shape of the network."""
 
     image_channels: int = 1
+    image_size: tuple[int, int] = (28, 28)  # height, width of a sample; other sizes that fit still pass through
     patch_size: int = 1  # fold patch_size x patch_size pixels into channels before the first convolution
     width: int = 64  # channels at the first level
     multipliers: tuple[int, ...] = (1, 2, 4)  # channels at level i: width * multipliers[i]
@@ -33,11 +75,9 @@ class UNetConfig:
         if not set(self.transformer_levels) <= set(range(len(self.multipliers))):
             levels = f"0 ... {len(self.multipliers) - 1}"
             raise ValueError(f"transformer_levels must lie in {levels}, but are {self.transformer_levels}.")
-        if self.context_tokens < 1 or self.patch_size < 1:
-            raise ValueError(
-                "context_tokens and patch_size must be at least 1, "
-                f"but are {self.context_tokens} and {self.patch_size}."
-            )
+        counts = ("image_channels", "patch_size", "time_dim", "context_dim", "context_tokens", "num_classes")
+        _hold(self, **{name: (getattr(self, name) >= 1, "at least 1") for name in counts})
+        _hold(self, dropout=(0 <= self.dropout < 1, "in [0, 1)"))
 
     @property
     def side_multiple(self) -> int:
@@ -49,8 +89,12 @@ class UNetConfig:
 class ScheduleConfig:
     """The noise schedule."""
 
-    kind: Literal["linear", "cosine"] = "linear"
+    kind: Kind = "linear"
     num_timesteps: int = 1000
+
+    def __post_init__(self) -> None:
+        _among("schedule", self.kind, Kind)
+        _hold(self, num_timesteps=(self.num_timesteps >= 1, "at least 1"))
 
 
 @dataclass(frozen=True)
@@ -61,16 +105,31 @@ class TrainConfig:
     batch_size: int = 64
     learning_rate: float = 2e-4
     warmup_steps: int = 0
-    decay: Literal["constant", "cosine"] = "constant"  # cosine: the rate falls to 0 at the last step
+    decay: Decay = "constant"  # cosine: the rate falls to 0 at the last step
     ema_decay: float = 0.999
     grad_clip: float = 1.0
     label_dropout: float = 0.0  # share of labels replaced by the null label, for guidance
-    levels: Literal["uniform", "amplitude"] = "uniform"  # t drawn evenly, or so that the signal's amplitude √ᾱ is
+    levels: Levels = "uniform"  # t drawn evenly, or so that the signal's amplitude √ᾱ is
     max_images: int | None = None  # train on the first max_images only
     snapshot_epochs: tuple[int, ...] = ()  # save a sample grid and the averaged weights after these
     seed: int = 0
     bfloat16: bool = False  # autocast, on CUDA only: on CPUs it was slower than float32
     compile: bool = False  # torch.compile, on CUDA only: on CPUs it gained nothing
+
+    def __post_init__(self) -> None:
+        _among("decay", self.decay, Decay)
+        _among("levels", self.levels, Levels)
+        _hold(
+            self,
+            epochs=(self.epochs >= 1, "at least 1"),
+            batch_size=(self.batch_size >= 1, "at least 1"),
+            learning_rate=(self.learning_rate > 0, "positive"),
+            warmup_steps=(self.warmup_steps >= 0, "at least 0"),
+            ema_decay=(0 <= self.ema_decay < 1, "in [0, 1)"),
+            grad_clip=(self.grad_clip > 0, "positive"),
+            label_dropout=(0 <= self.label_dropout <= 1, "in [0, 1]"),
+            max_images=(self.max_images is None or self.max_images >= 1, "None or at least 1"),
+        )
 
 
 @dataclass(frozen=True)
@@ -83,10 +142,24 @@ class Profile:
     train: TrainConfig = field(default_factory=TrainConfig)
     sample_steps: int = 50  # DDIM steps of a sample
     sample_scale: float = 1.0  # guidance of a sample; above 1 only with label_dropout
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def with_data(self, data: DataConfig) -> "Profile":
+        """The same experiment on other images: channels, size and classes of the network are the data's."""
+        side = self.unet.side_multiple
+        if any(length % side for length in data.size):
+            near = [sorted({max(side, n // side * side), -(-n // side) * side}) for n in data.size]
+            sizes = [" or ".join(map(str, lengths)) for lengths in near]
+            raise ValueError(
+                f"profile {self.name} takes images whose sides are multiples of {side}, but those of {data.name} are "
+                f"{data.size[0]} x {data.size[1]}. Nearest that fit: height {sizes[0]}, width {sizes[1]}."
+            )
+        unet = replace(self.unet, image_channels=data.channels, image_size=data.size, num_classes=data.num_classes)
+        return replace(self, data=data, unet=unet)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists and numbers, for JSON."""
-        return asdict(self)
+        """Plain dicts, lists and numbers, as JSON gives them back."""
+        return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Profile":
@@ -106,6 +179,7 @@ class Profile:
             train=TrainConfig(**tuples({k: v for k, v in values["train"].items() if k in known})),
             sample_steps=values["sample_steps"],
             sample_scale=values["sample_scale"],
+            data=DataConfig(**tuples(values.get("data", {}))),  # older files were all of MNIST
         )
 
 

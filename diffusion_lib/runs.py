@@ -24,12 +24,20 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the code, with "+" where files differ from it; None outside a git checkout."""
+    """The commit of the code, with "+" where files differ from it; None outside a git checkout of this code.
+
+    A package installed inside another project's checkout is none of that project's files.
+    """
+    asked = (
+        ["ls-files", "--error-unmatch", Path(__file__).name],
+        ["rev-parse", "--short", "HEAD"],
+        ["status", "--porcelain", "--untracked-files=no"],
+    )
     here = Path(__file__).parent
     try:
-        name, dirty = (
+        _, name, dirty = (
             subprocess.run(["git", *args], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-            for args in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+            for args in asked
         )
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -98,11 +106,12 @@ class Recorder:
         (self.folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
 
     def write_grid(self, trainer: Trainer) -> None:
-        """Eight digits of each label from the averaged weights, the same noise after every epoch."""
+        """Eight images of each label from the averaged weights, the same noise after every epoch."""
         from diffusion_lib.viz import sample_grid
 
-        label = torch.arange(10).repeat(8).to(trainer.device)
+        data = self.profile.data
+        label = torch.arange(data.num_classes).repeat(8).to(trainer.device)
         steps, scale = self.profile.sample_steps, self.profile.sample_scale
         images = generate(trainer.ema, trainer.schedule, label, steps, scale=scale)
-        grid = sample_grid(images.cpu(), label.cpu(), f"epoch {trainer.epoch}")
+        grid = sample_grid(images.cpu(), label.cpu(), f"epoch {trainer.epoch}", data)
         (self.folder / f"samples_epoch_{trainer.epoch}.png").write_bytes(grid.png())

@@ -138,7 +138,7 @@ def generate(
     scale: float = 1.0,
     eta: float = 1.0,
     seed: int = 0,
-    shape: tuple[int, int, int] = (1, 28, 28),
+    shape: tuple[int, int, int] | None = None,
     batch_size: int = 250,
 ) -> Images:
     """One image for each entry of ``label``, (B, C, H, W) in [-1, 1], by DDIM with a clipped x̂_0.
@@ -148,8 +148,9 @@ def generate(
     generator, seeded with ``seed``, draws x_T of all images and then every z, on the CPU, so that every device sees
     the same noise. ``batch_size`` images are walked at a time.
     """
+    sides: tuple[int, ...] = getattr(model, "image_shape", (1, 28, 28)) if shape is None else shape
     generator = torch.Generator().manual_seed(seed)
-    x_T = torch.randn((len(label), *shape), generator=generator).to(label.device)
+    x_T = torch.randn((len(label), *sides), generator=generator).to(label.device)
     images = []
     for part, x in zip(label.split(batch_size), x_T.split(batch_size), strict=True):
         eps_model = asked_for(model, schedule, part, scale)

@@ -1,6 +1,6 @@
 // A pad to draw a digit on, and three small pictures that the kernel paints. Every control is a native one, so
 // all of it works by keyboard.
-const SIDE = 28, INK = 140; // pixels of a digit; pixels of the pad
+const INK = 140; // pixels of the pad
 
 function make(tag, properties, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -8,9 +8,11 @@ function make(tag, properties, ...children) {
   return element;
 }
 
-function paint(canvas, bytes) {
-  const pen = canvas.getContext("2d"), image = pen.createImageData(SIDE, SIDE);
-  bytes.forEach((grey, i) => image.data.set([grey, grey, grey, 255], 4 * i));
+function paint(canvas, bytes) { // one byte a pixel, or three
+  const pen = canvas.getContext("2d"), image = pen.createImageData(canvas.width, canvas.height);
+  const count = canvas.width * canvas.height, each = bytes.length / count;
+  for (let i = 0; i < count; i++)
+    image.data.set([bytes[each * i], bytes[each * i + (each > 1)], bytes[each * i + 2 * (each > 1)], 255], 4 * i);
   pen.putImageData(image, 0, 0);
 }
 
@@ -54,13 +56,13 @@ function drawingPad(changed) {
 }
 
 function render({ model, el }) {
-  const number = (min, max) => [...Array(max - min + 1).keys()].map(i => min + i);
+  const [height, width] = model.get("size"), names = model.get("names"), noun = model.get("noun");
   const choices = (list, value) => make("select", {}, ...list.map(([text, v]) =>
     make("option", { textContent: text, value: v, selected: v === value })));
   const tell = (name, value) => { model.set(name, value); model.save_changes(); };
   const { pad, wipe, show } = drawingPad(ink => model.send({ do: "draw" }, undefined, [ink.buffer]));
 
-  const label = choices([...number(0, 9).map(i => [`as ${i === 8 ? "an" : "a"} ${i}`, i]), ["as any digit", -1]], model.get("label"));
+  const label = choices([...names.map((name, i) => [`as ${/^[aeiou8]/i.test(name) ? "an" : "a"} ${name}`, i]), [`as any ${noun}`, -1]], model.get("label"));
   label.addEventListener("change", () => tell("label", +label.value));
   const level = make("input", { type: "range", min: 0, max: model.get("highest"), value: model.get("level") });
   const readout = make("output", {});
@@ -69,7 +71,7 @@ function render({ model, el }) {
     readout.textContent = `t = ${level.value}`;
     level.setAttribute("aria-valuetext", readout.textContent);
   };
-  const example = choices(number(0, 9).map(i => [`a test digit: ${i}`, i]), 3);
+  const example = choices(names.map((name, i) => [`a test ${noun}: ${name}`, i]), model.get("label"));
   const button = (text, action) => {
     const made = make("button", { textContent: text, type: "button" });
     made.addEventListener("click", action);
@@ -83,9 +85,9 @@ function render({ model, el }) {
   const status = make("p", { className: "sketch-status" });
   status.setAttribute("role", "status");
 
-  const titles = ["as the model sees it", "x_t", "its idea of the clean digit"];
+  const titles = ["as the model sees it", "x_t", `its idea of the clean ${noun}`];
   const panes = titles.map(title => {
-    const canvas = make("canvas", { width: SIDE, height: SIDE });
+    const canvas = make("canvas", { width, height });
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", title);
     return canvas;
@@ -100,7 +102,8 @@ function render({ model, el }) {
 
   const refresh = () => {
     const view = model.get("panes"), bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-    panes.forEach((canvas, i) => paint(canvas, bytes.subarray(i * SIDE * SIDE, (i + 1) * SIDE * SIDE)));
+    const each = bytes.length / panes.length;
+    panes.forEach((canvas, i) => paint(canvas, bytes.subarray(i * each, (i + 1) * each)));
   };
   const hear = () => { status.textContent = model.get("status"); };
   model.on("change:panes", refresh);

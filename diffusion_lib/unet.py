@@ -4,6 +4,8 @@ Ronneberger et al. 2015 for the shape, Ho et al. 2020 (appendix B) for time as a
 Rombach et al. 2022 (section 3.3) for labels by cross-attention. It knows nothing of noise schedules.
 """
 
+from math import gcd
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -24,8 +26,8 @@ TimeVector = Float[Tensor, "batch time_dim"]
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Group norm over groups of at least four channels, at most 32 of them."""
-    return nn.GroupNorm(min(32, channels // 4), channels)
+    """Group norm over groups of at least four channels: at most 32 of them, and as many as divide the channels."""
+    return nn.GroupNorm(gcd(channels, min(32, channels // 4)), channels)
 
 
 class ResBlock(nn.Module):
@@ -57,7 +59,7 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, context_dim: int | None = None, head_dim: int = 32) -> None:
         super().__init__()
-        self.num_heads = max(1, dim // head_dim)
+        self.num_heads = gcd(dim, max(1, dim // head_dim))  # heads of equal size, ``head_dim`` where that divides
         self.to_q = TokenLinear(dim, dim, bias=False)
         self.to_kv = TokenLinear(context_dim or dim, 2 * dim, bias=False)
         self.out = TokenLinear(dim, dim)
@@ -166,11 +168,16 @@ class UNet(nn.Module):
         self.norm_out = group_norm(widths[0])
         self.conv_out = nn.Conv2d(widths[0], pixels, 3, padding=1)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images that it was made for."""
+        return (self.config.image_channels, *self.config.image_size)
+
     def forward(self, x: Images, t: Timesteps, label: Labels | None = None) -> Images:
         """x_t (B, C, H, W), t (B,), label (B,) or None for the null label -> predicted noise (B, C, H, W)."""
         self.check(x, t, label)
         time, context = self.time(t), self.label(label, batch=x.shape[0])
-        h = self.conv_in(F.pixel_unshuffle(x, self.config.patch_size))
+        h = self.conv_in(F.pixel_unshuffle(x, self.config.patch_size).to(time.dtype))  # weights may be narrower than x
         skips = []
         for i, level in enumerate(self.down):
             h = level(h, time, context)
@@ -184,7 +191,7 @@ class UNet(nn.Module):
             if i < len(self.upsamples):
                 h = self.upsamples[i](h)
         h = self.conv_out(F.silu(self.norm_out(h)))
-        return F.pixel_shuffle(h, self.config.patch_size)
+        return F.pixel_shuffle(h, self.config.patch_size).to(x.dtype)
 
     def check(self, x: Images, t: Timesteps, label: Labels | None) -> None:
         """Raise a readable error for a batch that this network cannot take."""

@@ -23,6 +23,13 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 from torch import Tensor
 
+from diffusion_lib.pixels import as_array, in_colours, is_rgb
+from diffusion_lib.pixels import beside as beside  # asked for from here
+from diffusion_lib.pixels import mosaic as mosaic
+from diffusion_lib.pixels import to_display as to_display
+from diffusion_lib.pixels import to_gray as to_gray
+from diffusion_lib.profiles import DataConfig
+
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3))]
 PAPER = "gray_r"  # ink is dark, paper is white: -1 is paper, +1 is ink
@@ -69,10 +76,6 @@ def _axes(picture: Picture, rows: int = 1, columns: int = 1, **options: Any) -> 
     return axes
 
 
-def _array(values: Any) -> np.ndarray:
-    return values.detach().float().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
 def image_grid(
     images: Tensor,
     alt: str,
@@ -84,8 +87,11 @@ def image_grid(
     limits: tuple[float, float] | None = (-1, 1),
     cmap: str = PAPER,
 ) -> Picture:
-    """Images (N, 1, H, W) or (N, H, W) in rows of ``columns``; ``limits`` None scales each on its own."""
-    images = images.reshape(-1, *images.shape[-2:])
+    """Images (N, 1, H, W) or (N, H, W) in rows of ``columns``; ``limits`` None scales each on its own.
+
+    Images (N, 3, H, W) are drawn in their colours; ``cmap`` is for one channel.
+    """
+    images = images if is_rgb(images) else images.reshape(-1, *images.shape[-2:])
     columns = columns or min(len(images), 10)
     rows = -(-len(images) // columns)
     titled_rows = -(-len(titles) // columns) if titles is not None else 0
@@ -97,7 +103,8 @@ def image_grid(
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
         if i < len(images):
-            ax.imshow(_array(images[i]), cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+            shown = in_colours(images[i], limits) if is_rgb(images) else as_array(images[i])
+            ax.imshow(shown, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
         if titles is not None and i < len(titles):
             ax.set_title(titles[i], fontsize=9)
     for ax, title in zip(axes[:, 0], row_titles or [], strict=False):
@@ -127,7 +134,9 @@ def lines(
     for i, (name, y) in enumerate(ys.items()):
         xs = x[name] if isinstance(x, Mapping) else x
         marker = "os^Dv"[i % 5] if points else None
-        ax.plot(_array(xs), _array(y), color=PALETTE[i % 7], ls=DASHES[i % 7], marker=marker, ms=4, lw=1.8, label=name)
+        ax.plot(
+            as_array(xs), as_array(y), color=PALETTE[i % 7], ls=DASHES[i % 7], marker=marker, ms=4, lw=1.8, label=name
+        )
     floors = dict([floor]) if isinstance(floor, tuple) else dict(floor or {})
     for i, (name, height_of_floor) in enumerate(floors.items()):
         ax.axhline(height_of_floor, color="#666666", lw=1, ls=[(0, (1, 1)), (0, (4, 2))][i % 2], label=name)
@@ -135,7 +144,7 @@ def lines(
     ax.set_xscale("log" if "x" in log else "linear")
     ax.set_yscale("log" if "y" in log else "linear")
     if "x" in log and points and not isinstance(x, Mapping):
-        ax.set_xticks(_array(x), [f"{value:g}" for value in _array(x)])
+        ax.set_xticks(as_array(x), [f"{value:g}" for value in as_array(x)])
         ax.minorticks_off()
     if len(ys) + len(floors) > 1:
         ax.legend(fontsize=9, frameon=False)
@@ -146,7 +155,7 @@ def heat_map(
     values: Any, alt: str, *, xlabel: str, ylabel: str, signed: bool = True, width: float = 6.0, height: float = 3.2
 ) -> Picture:
     """A matrix as colours with a scale beside it; row 0 is at the top."""
-    values = _array(values)
+    values = as_array(values)
     picture = Picture(alt, width, height)
     ax = _axes(picture)[0, 0]
     limit = np.abs(values).max() or 1.0
@@ -161,7 +170,7 @@ def scatter(groups: Mapping[str, Tensor], alt: str, *, limit: float = 2.5, size:
     """Clouds of 2-D points, (N, 2) each, one panel for each name."""
     picture = Picture(alt, size * len(groups), size + 0.3)
     for i, (ax, (name, points)) in enumerate(zip(_axes(picture, 1, len(groups))[0], groups.items(), strict=True)):
-        xy = _array(points)
+        xy = as_array(points)
         ax.scatter(xy[:, 0], xy[:, 1], s=3, alpha=0.5, color=PALETTE[i % 7], linewidths=0)
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")
         ax.set_title(name, fontsize=9)
@@ -173,7 +182,7 @@ def histograms(samples: Mapping[str, Tensor], alt: str, *, normal: bool = True, 
     picture = Picture(alt, 2.1 * len(samples), 2.2)
     grid = np.linspace(-4, 4, 200)
     for ax, (name, values) in zip(_axes(picture, 1, len(samples), sharey=True)[0], samples.items(), strict=True):
-        ax.hist(_array(values).ravel(), bins=60, range=(-4, 4), density=True, color=PALETTE[5], label="pixels")
+        ax.hist(as_array(values).ravel(), bins=60, range=(-4, 4), density=True, color=PALETTE[5], label="pixels")
         if normal:
             ax.plot(grid, np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi), color="black", lw=1.2, label="N(0, 1)")
         ax.set_title(name, fontsize=9)
@@ -208,47 +217,28 @@ def learning_curve(epochs: Sequence[dict[str, Any]], steps: Sequence[dict[str, A
     return picture
 
 
-def sample_grid(images: Tensor, labels: Tensor, title: str = "") -> Picture:
-    """One row of samples for each label, as many columns as the rarest label has images."""
+def sample_grid(images: Tensor, labels: Tensor, title: str = "", data: DataConfig | None = None) -> Picture:
+    """One row of samples for each label, as many columns as the rarest label has images; ``data`` names the labels."""
+    data = data or DataConfig()
     classes = labels.unique().tolist()
     columns = min(int((labels == c).sum()) for c in classes)
-    rows = [images[labels == c][:columns] for c in classes]
-    alt = f"{title or 'Digits'}: one row for each label, {classes[0]} at the top to {classes[-1]}, {columns} in a row."
-    picture = image_grid(torch.cat(rows), alt, columns=columns, row_titles=[str(c) for c in classes], size=0.55)
+    rows, names = [images[labels == c][:columns] for c in classes], [data.class_names[c] for c in classes]
+    what = title or ("Digits" if data.name == "mnist" else "Samples")
+    alt = f"{what}: one row for each label, {names[0]} at the top to {names[-1]}, {columns} in a row."
+    cmap = PAPER if data.ink else "gray"
+    picture = image_grid(torch.cat(rows), alt, columns=columns, row_titles=names, size=0.55, cmap=cmap)
     if title:
         picture.suptitle(title, fontsize=10)
     return picture
-
-
-def to_gray(images: Tensor) -> np.ndarray:
-    """Images in [-1, 1] as display bytes, (N, H, W): ink is dark, paper is white."""
-    array = _array(images).reshape(-1, *images.shape[-2:])
-    return ((1 - array.clip(-1, 1)) * 127.5).round().astype(np.uint8)
 
 
 def to_colour(values: Tensor, limit: float | None = None) -> np.ndarray:
     """Signed maps (N, H, W) as display bytes, (N, H, W, 3): purple below zero, white at 0, orange above."""
     from matplotlib import colormaps
 
-    array = _array(values)
+    array = as_array(values)
     limit = limit or float(np.abs(array).max()) or 1.0
     return (colormaps[SIGNED](array / limit / 2 + 0.5)[..., :3] * 255).round().astype(np.uint8)
-
-
-def beside(*frames: np.ndarray, gap: int = 2) -> np.ndarray:
-    """Frames (N, H, W[, 3]) of several films joined side by side, with a white gap."""
-    colour = any(f.ndim == 4 for f in frames)
-    films = [np.repeat(f[..., None], 3, axis=-1) if colour and f.ndim == 3 else f for f in frames]
-    space = np.full_like(films[0][:, :, :1].repeat(gap, axis=2), 255)
-    joined = [part for film in films for part in (film, space)][:-1]
-    return np.concatenate(joined, axis=2)
-
-
-def mosaic(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
-    """Display bytes (N, H, W) as one picture with ``columns`` in a row and a white gap, (H', W')."""
-    padded = np.pad(images, ((0, -len(images) % columns), (0, gap), (0, gap)), constant_values=255)
-    rows = padded.reshape(-1, columns, *padded.shape[1:])
-    return rows.transpose(0, 2, 1, 3).reshape(rows.shape[0] * rows.shape[2], -1)
 
 
 class Source:

@@ -14,11 +14,14 @@ import numpy as np
 import torch
 import traitlets
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from diffusion_lib.checkpoints import Pretrained
-from diffusion_lib.data import Digits, like_mnist, to_bytes
+from diffusion_lib.data import Digits, like_mnist
 from diffusion_lib.diffusion import q_sample
+from diffusion_lib.pixels import to_display
 from diffusion_lib.player import SCRIPT, film, player_html
+from diffusion_lib.profiles import DataConfig
 from diffusion_lib.samplers import sdedit
 from diffusion_lib.shapes import Images
 
@@ -77,18 +80,27 @@ export default { render({ model, el }) {
         return {**(data or {}), "text/html": self._html, "text/plain": f"Slider: {self.alt}"}, metadata
 
 
+def a(name: str) -> str:
+    """A class's name with its article: a 7, an 8, an ankle boot."""
+    return f"{'an' if name[:1].lower() in tuple('aeiou8') else 'a'} {name}"
+
+
 class SketchPad(anywidget.AnyWidget):
     """Draw a digit, noise it to a level, and see the model bring it back as the label asked for (SDEdit).
 
     ``panes`` is what the browser shows: the drawing as the model sees it, the state x_t, and the clean image that
-    the model predicts, 3 x 28 x 28 bytes. ``label`` -1 asks for any digit. Each run draws new noise.
+    the model predicts, three pictures of display bytes, each ``size`` high and wide. ``label`` -1 asks for any digit.
+    Each run draws new noise. A model of other images names its classes, and sees the drawing in their size.
     """
 
     _esm = Path(__file__).with_name("sketch.js").read_text()
     _css = Path(__file__).with_name("sketch.css").read_text()
     SIDE = 140  # pixels of the pad's side
     panes = traitlets.CBytes(b"").tag(sync=True)
-    label = traitlets.Int(3, min=-1, max=9).tag(sync=True)
+    size = traitlets.List([28, 28]).tag(sync=True)
+    names: Any = traitlets.List([]).tag(sync=True)
+    noun = traitlets.Unicode("digit").tag(sync=True)
+    label = traitlets.Int(-1).tag(sync=True)
     level = traitlets.Int(500).tag(sync=True)
     highest = traitlets.Int(999).tag(sync=True)
     status = traitlets.Unicode("").tag(sync=True)
@@ -97,10 +109,13 @@ class SketchPad(anywidget.AnyWidget):
         self.trained, self.digits, self.num_steps = trained, digits, num_steps
         self.schedule = trained.schedule.to("cpu")  # for the preview, at each move of the level
         self.generator = torch.Generator().manual_seed(seed)
-        self.drawing = torch.full((1, 1, 28, 28), -1.0)
+        self.data = trained.profile.data
+        self.drawing = self._empty()
         self.noise = torch.randn(self.drawing.shape, generator=self.generator)
-        highest = len(trained.schedule) - 1
-        super().__init__(highest=highest, level=highest // 2, status="Draw a digit, or take one.")
+        highest, names = len(trained.schedule) - 1, list(self.data.class_names)
+        noun = "digit" if self.data == DataConfig() else "image"
+        here = {"size": list(self.data.size), "names": names, "noun": noun, "label": min(3, len(names) - 1)}
+        super().__init__(highest=highest, level=highest // 2, status=self._idle(noun), **here)
         self._preview()
         self.on_msg(self._hear)
 
@@ -109,6 +124,28 @@ class SketchPad(anywidget.AnyWidget):
         if not 0 <= proposal["value"] <= self.highest:
             raise ValueError(f"level must lie in 0 ... {self.highest}, but is {proposal['value']}.")
         return proposal["value"]
+
+    @traitlets.validate("label")
+    def _is_label(self, proposal: Any) -> int:
+        if not -1 <= proposal["value"] < self.data.num_classes:
+            raise traitlets.TraitError(
+                f"label must lie in -1 ... {self.data.num_classes - 1}, but is {proposal['value']}."
+            )
+        return proposal["value"]
+
+    @staticmethod
+    def _idle(noun: str) -> str:
+        return f"Draw {a(noun)}, or take one."
+
+    def _fitted(self, ink: Tensor) -> Images:
+        """A drawing, 0 is paper and 1 is ink, as the data would hold it: fitted as MNIST was, or else resized."""
+        if self.data == DataConfig():
+            return like_mnist(ink)
+        small = interpolate(ink[None, None], self.data.size, mode="bilinear", antialias=True).clamp(0, 1) * 2 - 1
+        return (small if self.data.ink else -small).expand(-1, self.data.channels, -1, -1).clone()
+
+    def _empty(self) -> Images:
+        return self._fitted(torch.zeros(self.SIDE, self.SIDE))
 
     @traitlets.observe("level")
     def _levelled(self, change: Any) -> None:
@@ -129,30 +166,30 @@ class SketchPad(anywidget.AnyWidget):
     def draw(self, pad: bytes) -> None:
         """Take over what was drawn, 140 x 140 bytes, 0 is ink."""
         grey = np.frombuffer(pad, np.uint8).reshape(self.SIDE, self.SIDE)
-        self.drawing = like_mnist(torch.from_numpy(1 - grey / np.float32(255)))
+        self.drawing = self._fitted(torch.from_numpy(1 - grey / np.float32(255)))
         self._preview()
 
     def take(self, digit: int) -> None:
-        """Put a random test digit of that label on the pad."""
+        """Put a random test image of that label on the pad."""
         those = (self.digits.labels == digit).nonzero().flatten()
         chosen = those[torch.randint(len(those), (1,), generator=self.generator)]
         self.drawing = self.digits[chosen][0].cpu()
         self._preview()
-        self.status = f"A {digit} from the test set."
+        self.status = f"{a(self.names[digit]).capitalize()} from the test set."
         self.send({"do": "show"})
 
     def clear(self) -> None:
         """An empty pad."""
-        self.drawing = torch.full((1, 1, 28, 28), -1.0)
+        self.drawing = self._empty()
         self._preview()
-        self.status = "Draw a digit, or take one."
+        self.status = self._idle(self.noun)
 
     def run(self) -> Images:
         """Noise the drawing to ``level`` and bring it back, showing each step; returns the result."""
         start, device = time.perf_counter(), self.trained.schedule.betas.device
         label = None if self.label < 0 else torch.tensor([self.label], device=device)
         self.noise = torch.randn(self.drawing.shape, generator=self.generator)
-        wanted = "any digit" if label is None else f"{'an' if self.label == 8 else 'a'} {self.label}"
+        wanted = f"any {self.noun}" if label is None else a(self.names[self.label])
         steps = sdedit(
             self.trained.model, self.trained.schedule, self.drawing.to(device), label, self.level,
             self.noise.to(device), self.num_steps, scale=self.trained.profile.sample_scale, generator=self.generator,
@@ -167,11 +204,10 @@ class SketchPad(anywidget.AnyWidget):
 
     def _preview(self) -> None:
         t = torch.tensor([self.level])
-        self._show(q_sample(self.schedule, self.drawing, t, self.noise), torch.full_like(self.noise, -1))
+        self._show(q_sample(self.schedule, self.drawing, t, self.noise), self._empty())
 
     def _show(self, x_t: Tensor, x_start: Tensor) -> None:
-        small = torch.cat([self.drawing, x_t, x_start]).clamp(-1, 1)
-        self.panes = (255 - to_bytes(small)).numpy().tobytes()
+        self.panes = to_display(torch.cat([self.drawing, x_t, x_start]), ink=self.data.ink).tobytes()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         shown = super()._repr_mimebundle_(**options)

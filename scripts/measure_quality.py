@@ -1,4 +1,4 @@
-"""Measure shipped weights on MNIST, and write what the figures and the write-up quote.
+"""Measure shipped weights on their data, and write what the figures and the write-up quote.
 
     python scripts/measure_quality.py laptop
 
@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from ship_weights import scores
 
-from diffusion_lib.checkpoints import WEIGHTS, load_classifier, load_pretrained, load_snapshots, save_small
-from diffusion_lib.data import load_digits
+from diffusion_lib.checkpoints import WEIGHTS, load_pretrained, load_snapshots, save_small
+from diffusion_lib.classifier import classifier_for
+from diffusion_lib.data import STAND_IN, load_data
 from diffusion_lib.diffusion import ddpm_loss, q_sample
 from diffusion_lib.metrics import Judge, label_agreement, within_class_spread
 from diffusion_lib.runs import device_name, versions
@@ -30,10 +31,12 @@ PER_LABEL, LARGE = 50, 450  # images of each digit; 450 is as many as the floor 
 
 def main(name: str) -> None:
     device = default_device()
-    train, test = load_digits("train", device), load_digits("test", device)
-    if train.source != "MNIST":
+    trained = load_pretrained(name, device)
+    data = trained.profile.data
+    train, test = load_data(data.name, device, size=data.size)
+    if train.source == STAND_IN:
         raise SystemExit(f"This needs MNIST, but the data is {train.source}.")
-    trained, classifier = load_pretrained(name, device), load_classifier(device)
+    classifier, _ = classifier_for(train, test, print)
     judge = Judge(classifier, test=test, train=train)
     usual = trained.profile.sample_scale
     card = json.loads((WEIGHTS / f"{name}.json").read_text(encoding="utf-8")) | {"scores": scores(trained, judge)}
@@ -41,7 +44,7 @@ def main(name: str) -> None:
     save_small(WEIGHTS / f"{name}.safetensors", trained.model, trained.profile, card)
 
     def measured(per_label: int, steps: int, scale: float, eta: float = 1.0) -> dict[str, Any]:
-        label = torch.arange(10, device=device).repeat(per_label)
+        label = torch.arange(data.num_classes, device=device).repeat(per_label)
         images = generate(trained.model, trained.schedule, label, steps, scale=scale, eta=eta, seed=1)
         found = asdict(judge.score(images, label))
         found |= {"steps": steps, "scale": scale, "eta": eta}
@@ -49,7 +52,7 @@ def main(name: str) -> None:
         return found
 
     def floor(per_label: int) -> dict[str, Any]:
-        return asdict(judge.floor(10 * per_label))
+        return asdict(judge.floor(data.num_classes * per_label))
 
     quality = {
         "command": f"python scripts/measure_quality.py {name}",
@@ -69,8 +72,8 @@ def main(name: str) -> None:
 
 
 def over_epochs(name: str, classifier: Any, test: Any) -> list[dict[str, float]]:
-    """Agreement and spread of the stored snapshots, 80 digits each."""
-    label, real = torch.arange(10).repeat(8).to(test[:1][0].device), within_class_spread(*test[:])
+    """Agreement and spread of the stored snapshots, eight images of each label."""
+    label, real = torch.arange(test.config.num_classes).repeat(8).to(test.labels.device), within_class_spread(*test[:])
     rows = []
     for epoch, images in load_snapshots(name).items():
         images = images.to(label.device)

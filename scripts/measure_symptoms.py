@@ -36,7 +36,7 @@ class Bench:
     def __init__(self) -> None:
         trained, test = load_pretrained(), load_digits("test")
         self.model, self.schedule, self.classifier = trained.model, trained.schedule, load_classifier()
-        self.label = torch.arange(10).repeat(4)
+        self.label = torch.arange(trained.profile.data.num_classes).repeat(4)
         self.real_spread = within_class_spread(*test[:])
         self.kept = torch.linspace(0, len(self.schedule) - 1, LEVELS).round().long()
         alpha_bar = self.schedule.alphas_cumprod.double()[self.kept]
@@ -46,7 +46,7 @@ class Bench:
     def noise(self) -> tuple[Tensor, torch.Generator]:
         """x_T, and the generator that goes on where it ended: all samplers see the same stream."""
         generator = torch.Generator().manual_seed(0)
-        return torch.randn(40, 1, 28, 28, generator=generator), generator
+        return torch.randn(len(self.label), *self.model.image_shape, generator=generator), generator
 
     def p_sample(self, step: Callable[..., Tensor]) -> Tensor:
         guess = clipped(lambda x, t: self.model(x, self.kept[t], self.label), self.short)

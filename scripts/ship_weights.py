@@ -18,12 +18,12 @@ from diffusion_lib.checkpoints import (
     SMALL_FILE,
     WEIGHTS,
     Pretrained,
-    load_classifier,
     load_model,
     save_small,
     save_tensors,
 )
-from diffusion_lib.data import load_digits, to_bytes
+from diffusion_lib.classifier import classifier_for
+from diffusion_lib.data import load_data, to_bytes
 from diffusion_lib.history import History
 from diffusion_lib.metrics import Judge, table
 from diffusion_lib.profiles import PROFILES
@@ -32,7 +32,7 @@ from diffusion_lib.samplers import generate
 from diffusion_lib.training import default_device
 
 
-def main(run: Path, folder: Path = WEIGHTS) -> None:
+def main(run: Path, folder: Path = WEIGHTS, per_label: int = 100) -> None:
     device = default_device()
     trained = load_model(run / "checkpoint.safetensors", device)
     card, name = json.loads((run / "card.json").read_text()), trained.profile.name
@@ -44,11 +44,12 @@ def main(run: Path, folder: Path = WEIGHTS) -> None:
     save_small(weights, trained.model, profile, card)
     shipped = load_model(weights, device)  # to judge what is shipped: it may be rounded
 
-    train, test = load_digits("train", device), load_digits("test", device)
-    card["scores"] = scores(shipped, Judge(load_classifier(device), test=test, train=train))
+    train, test = load_data(profile.data.name, device, size=profile.data.size)
+    classifier, _ = classifier_for(train, test, print)
+    card["scores"] = scores(shipped, Judge(classifier, test=test, train=train), per_label)
     save_small(weights, trained.model, profile, card)
 
-    snapshots, wanted = {}, torch.arange(10).repeat(8).to(device)
+    snapshots, wanted = {}, torch.arange(profile.data.num_classes).repeat(8).to(device)
     for epoch in (e for e in profile.train.snapshot_epochs if e <= profile.train.epochs):
         model = load_model(run / f"epoch_{epoch}.safetensors", device).model
         samples = generate(model, trained.schedule, wanted, steps, scale=scale)
@@ -63,8 +64,9 @@ def main(run: Path, folder: Path = WEIGHTS) -> None:
 
 
 def scores(shipped: Pretrained, judge: Judge, per_label: int = 100) -> dict[str, Any]:
-    """The card's scores: 1,000 samples as ``evaluate`` draws them, with and without guidance, beside real digits."""
-    profile, label = shipped.profile, torch.arange(10, device=shipped.schedule.betas.device).repeat(per_label)
+    """The card's scores: samples as ``evaluate`` draws them, with and without guidance, beside real digits."""
+    profile, device = shipped.profile, shipped.schedule.betas.device
+    label = torch.arange(profile.data.num_classes, device=device).repeat(per_label)
     rows = {"real digits": judge.floor(len(label))}
     guided = {"samples": profile.sample_scale} | ({"samples, no guidance": 1.0} if profile.sample_scale != 1 else {})
     for row, scale in guided.items():

@@ -1,10 +1,12 @@
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from diffusion_lib import runs
 from diffusion_lib.__main__ import app
 
 runner = CliRunner()
@@ -77,6 +79,9 @@ def test_train_then_sample_and_ship_the_run(tmp_path, monkeypatch, capsys):
     ("args", "words"),
     [
         (["train", "--profile", "huge"], "unknown profile 'huge'; choose one of tiny, laptop, full"),
+        (["train", "--device", "nonsense"], "there is no device 'nonsense'; choose cpu, cuda or mps."),
+        (["sample", "--out", "a.npz", "--device", "cuda:99"], "the device 'cuda:99' cannot be used here ("),
+        (["evaluate", "--device", "meta"], "there is no device 'meta'"),
         (["sample", "--out", "digits.jpg"], "must end in .npz or .png"),
         (["sample", "--out", "a.npz", "--weights", "nope"], "choose one of laptop"),
         (["sample", "--out", "a.npz", "--weights", "./nope.safetensors"], "there is no file"),
@@ -86,10 +91,33 @@ def test_train_then_sample_and_ship_the_run(tmp_path, monkeypatch, capsys):
 )
 def test_bad_requests_are_told_what_to_do(args, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert words in run(*args, code=2)
+    told = run(*args, code=2)
+    assert words in told
+    assert len(told.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
 def test_figures_are_drawn(tmp_path):
     run("figures", "--out", tmp_path, "--only", "learning_curve", "--only", "grids_over_epochs")
     assert {p.name for p in tmp_path.iterdir()} == {"learning_curve.svg", "grids_over_epochs.png"}
+
+
+def git(folder, *args):
+    who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    out = subprocess.run(["git", *who, *args], cwd=folder, check=True, capture_output=True, text=True)
+    return out.stdout.strip()
+
+
+def test_a_commit_is_that_of_the_code_and_not_of_what_surrounds_it(tmp_path, monkeypatch):
+    package = tmp_path / "project" / "site-packages" / "diffusion_lib"
+    package.mkdir(parents=True)
+    (package / "runs.py").write_text("code")
+    git(tmp_path, "init", "-q", "project")
+    monkeypatch.setattr(runs, "__file__", str(package / "runs.py"))
+    git(tmp_path / "project", "commit", "-q", "--allow-empty", "-m", "of the project around it")
+    assert runs.commit() is None
+    git(tmp_path / "project", "add", "-A")
+    git(tmp_path / "project", "commit", "-q", "-m", "of the code")
+    assert runs.commit() == git(package, "rev-parse", "--short", "HEAD")
+    (package / "runs.py").write_text("changed")
+    assert runs.commit() == git(package, "rev-parse", "--short", "HEAD") + "+"

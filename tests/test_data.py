@@ -1,17 +1,21 @@
 import gzip
 import hashlib
+import os
+import shutil
+import socket
+import ssl
 import struct
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.error import URLError
 
 import pytest
 import torch
 from torchvision.datasets import MNIST
 
-from diffusion_lib import data
+from diffusion_lib import data, datasets
 from diffusion_lib.data import STAND_IN, Digits, StandInWarning, load_digits, to_bytes, to_float
 
 COUNTS = {"train": 6, "t10k": 4}
@@ -62,34 +66,78 @@ def idx(array: torch.Tensor) -> bytes:
     return header + array.numpy().tobytes()
 
 
-@pytest.fixture
-def mirror(tmp_path, monkeypatch):
-    """Two mirrors on this machine with a small MNIST: the first gives halves of files, the second is good."""
-    sizes, resources = {}, []
-    for folder in ("bad", "good"):
-        (tmp_path / folder).mkdir()
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "diffusion_lib"
+
+
+def small_files():
+    """A small MNIST, packed and unpacked: {name: bytes}."""
     for split, count in COUNTS.items():
-        for kind, array in (
-            ("images-idx3", torch.arange(count * 784).remainder(256).to(torch.uint8).view(count, 28, 28)),
-            ("labels-idx1", torch.arange(count, dtype=torch.uint8)),
-        ):
-            name, raw = f"{split}-{kind}-ubyte", idx(array)
-            packed = gzip.compress(raw, mtime=0)
-            (tmp_path / "good" / f"{name}.gz").write_bytes(packed)
-            (tmp_path / "bad" / f"{name}.gz").write_bytes(packed[: len(packed) // 2])
-            sizes[name] = len(raw)
-            resources.append((f"{name}.gz", hashlib.md5(packed).hexdigest()))
-    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    handler.log_message = lambda *args: None
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    base = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(MNIST, "mirrors", [f"{base}/bad/", f"{base}/good/"])
-    monkeypatch.setattr(MNIST, "resources", resources)
-    monkeypatch.setattr(data, "FILE_SIZES", sizes)
-    yield
-    server.shutdown()
-    server.server_close()
+        pixels = torch.arange(count * 784).remainder(256).to(torch.uint8).view(count, 28, 28)
+        yield f"{split}-images-idx3-ubyte", idx(pixels)
+        yield f"{split}-labels-idx1-ubyte", idx(torch.arange(count, dtype=torch.uint8))
+
+
+@pytest.fixture
+def files(monkeypatch):
+    """The small MNIST's files, whose sums stand for the published ones."""
+    found = dict(small_files())
+    packed = {name: gzip.compress(raw, mtime=0) for name, raw in found.items()}
+    monkeypatch.setattr(MNIST, "resources", [(f"{n}.gz", hashlib.md5(p).hexdigest()) for n, p in packed.items()])
+    monkeypatch.setattr(datasets, "MNIST_MD5", {name: hashlib.md5(raw).hexdigest() for name, raw in found.items()})
+    return found
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Let MNIST's mirrors be this machine, where ``answer(handler)`` answers each request."""
+    servers = []
+
+    def start(*answers):
+        for answer in answers:
+            methods = {"do_GET": answer, "do_HEAD": answer, "log_message": lambda *_: None}
+            handler = type("Handler", (BaseHTTPRequestHandler,), methods)
+            servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/" for server in servers])
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def gives(content, status=200):
+    """An answer with ``content(name of the file)`` in it."""
+
+    def answer(handler):
+        body = content(handler.path.strip("/").removesuffix(".gz"))
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        if handler.command == "GET":
+            handler.wfile.write(body)
+
+    return answer
+
+
+@pytest.fixture
+def mirror(files, serve):
+    """Two mirrors: the first gives halves of files, the second is good."""
+
+    def packed(name):
+        return gzip.compress(files[name], mtime=0)
+
+    serve(gives(lambda name: packed(name)[: len(packed(name)) // 2]), gives(packed))
+
+
+def put(folder, files):
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
 
 
 def check_small(digits: Digits, count: int) -> None:
@@ -102,13 +150,110 @@ def test_a_half_download_is_noticed_and_the_second_mirror_asked(mirror, tmp_path
     check_small(load_digits("train", root=tmp_path / "cache"), 6)
 
 
-@pytest.mark.parametrize("size", [0, 1000])
-def test_a_broken_file_is_repaired(mirror, tmp_path, size):
+BREAK = {
+    "nothing": lambda raw: b"",
+    "half": lambda raw: raw[: len(raw) // 2],
+    "zeros": lambda raw: bytes(len(raw)),
+    "zeros in its second half": lambda raw: raw[: len(raw) // 2] + bytes(len(raw) - len(raw) // 2),
+    "another data set's": lambda raw: raw[:-3] + bytes(255 - value for value in raw[-3:]),
+}
+
+
+@pytest.mark.parametrize("how", BREAK)
+@pytest.mark.parametrize("name", ["t10k-images-idx3-ubyte", "train-labels-idx1-ubyte"])
+def test_a_broken_file_is_repaired(mirror, tmp_path, files, name, how):
     root = tmp_path / "cache"
-    load_digits("train", root=root)
-    broken = root / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
-    broken.write_bytes(broken.read_bytes()[:size])
+    broken = put(root / "MNIST" / "raw", files) / name
+    broken.write_bytes(BREAK[how](files[name]))
     check_small(load_digits("test", root=root), 4)
+    check_small(load_digits("train", root=root), 6)
+    assert broken.read_bytes() == files[name]
+
+
+@pytest.mark.parametrize("how", BREAK)
+def test_a_broken_file_that_cannot_be_repaired_is_named_and_left_alone(tmp_path, files, how):
+    root = tmp_path / "mine"
+    broken = put(root / "MNIST" / "raw", files) / "train-labels-idx1-ubyte"
+    broken.write_bytes(BREAK[how](files[broken.name]))
+    with pytest.warns(StandInWarning, match=rf"\({broken.name} is .+ in {broken.parent}, .*there is no network"):
+        assert load_digits("train", root=root).source == STAND_IN
+    assert broken.read_bytes() == BREAK[how](files[broken.name])
+    assert {p.name for p in root.rglob("*")} == {"MNIST", "raw", *files}
+
+
+def test_sums_are_taken_once_and_again_when_a_file_has_changed(tmp_path, files, cache, monkeypatch):
+    root, taken = tmp_path / "mine", []
+    raw, real = put(root / "MNIST" / "raw", files), hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: taken.append(file.name) or real(file, name))
+    for _ in range(3):
+        check_small(load_digits("test", root=root), 4)
+    assert sorted(taken) == sorted(str(raw / name) for name in files)
+    os.utime(raw / "t10k-labels-idx1-ubyte", ns=(0, 0))
+    check_small(load_digits("test", root=root), 4)
+    assert taken[4:] == [str(raw / "t10k-labels-idx1-ubyte")]
+    assert {p.name for p in root.rglob("*")} == {"MNIST", "raw", *files}  # nothing is written beside the data
+    shutil.rmtree(cache.parent)
+    cache.parent.write_text("no folder")  # where the cache cannot be written, sums are taken each time
+    check_small(load_digits("test", root=root), 4)
+    assert len(taken) == 9
+
+
+@pytest.mark.parametrize("inside", ["", "MNIST", "MNIST/raw"])
+def test_the_folder_may_be_named_at_any_depth(tmp_path, files, monkeypatch, inside):
+    put(tmp_path / "mine" / "MNIST" / "raw", files)
+    monkeypatch.setenv("DIFFUSION_DATA", str(tmp_path / "mine" / inside))
+    check_small(load_digits("train"), 6)
+    monkeypatch.setenv("DIFFUSION_DATA", str(put(tmp_path / "flat", files)))
+    check_small(load_digits("train"), 6)
+
+
+def test_a_download_goes_where_the_folder_would_be_looked_for(mirror, tmp_path, files, monkeypatch):
+    for i, inside in enumerate(("", "MNIST", "MNIST/raw")):
+        monkeypatch.setenv("DIFFUSION_DATA", str(tmp_path / str(i) / inside))
+        check_small(load_digits("train"), 6)
+        assert {p.name for p in (tmp_path / str(i)).rglob("*")} == {"MNIST", "raw", *files}
+
+
+def test_packed_files_that_are_there_need_no_network(tmp_path, files):
+    packed = {f"{name}.gz": gzip.compress(raw, mtime=0) for name, raw in files.items()}
+    put(tmp_path / "mine" / "MNIST" / "raw", packed)
+    check_small(load_digits("train", root=tmp_path / "mine"), 6)
+
+
+PAGE = b"\n<!DOCTYPE html><html>Please sign in</html>"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (gives(lambda name: b"", 403), r"refused it \(403, forbidden\)"),
+        (gives(lambda name: b"", 407), r"the proxy asks for a name and a password \(407\)"),
+        (gives(lambda name: b"", 404), r"no longer has it \(404\)"),
+        (gives(lambda name: PAGE), "a web page came instead of the file: the network may ask you to sign in"),
+        (gives(lambda name: gzip.compress(b"half")[:9]), "cut short or changed on its way"),
+    ],
+)
+def test_a_download_that_fails_says_why_and_where_files_belong(files, serve, tmp_path, answer, words):
+    serve(answer)
+    root = tmp_path / "mine"
+    with pytest.warns(StandInWarning, match=words + ".*train-labels-idx1-ubyte.*looked for in .*/mine/MNIST/raw"):
+        load_digits("train", root=root)
+    assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (URLError(ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")), "not trusted"),
+        (URLError(OSError("Tunnel connection failed: 407 Proxy Authentication Required")), "the proxy asks"),
+        (URLError(socket.gaierror(-2, "Name or service not known")), "there is no network"),
+        (TimeoutError("The read operation timed out"), "did not answer in time"),
+        (OSError(28, "No space left on device"), "the disk is full"),
+        (RuntimeError("Error downloading a.gz:\nTried http://a/, got:\nsomething new"), "something new"),
+    ],
+)
+def test_what_went_wrong_is_told_in_words(error, words, tmp_path):
+    assert words in datasets.reason(error, tmp_path)
 
 
 def test_several_at_once_download_one_after_another(mirror, tmp_path):

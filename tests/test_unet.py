@@ -1,18 +1,21 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import images
 from diffusers.models.embeddings import get_timestep_embedding
+from torch import nn
 
+from diffusion_lib.checkpoints import load_pretrained
 from diffusion_lib.embeddings import LabelEmbedding, timestep_embedding
-from diffusion_lib.profiles import PROFILES, UNetConfig
+from diffusion_lib.profiles import PROFILES, DataConfig, Profile, ScheduleConfig, TrainConfig, UNetConfig
+from diffusion_lib.samplers import generate
 from diffusion_lib.unet import Attention, ResBlock, UNet
 
 SMALL = UNetConfig(width=16, multipliers=(1, 2, 3), transformer_levels=(0, 1, 2), time_dim=24, context_dim=20)
 
 
 def small(**changes):
-    from dataclasses import replace
-
     torch.manual_seed(0)
     return UNet(replace(SMALL, **changes))
 
@@ -150,11 +153,82 @@ def test_a_label_out_of_range_is_told():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"width": 12}, {"multipliers": ()}, {"transformer_levels": (3,)}, {"context_tokens": 0}, {"patch_size": 0}],
-)
+    [
+        {"width": 12}, {"multipliers": ()}, {"transformer_levels": (3,)}, {"context_tokens": 0}, {"patch_size": 0},
+        {"num_classes": 0}, {"image_channels": 0}, {"time_dim": 0}, {"context_dim": 0}, {"dropout": 1.0},
+    ],
+)  # fmt: skip
 def test_an_impossible_config_is_refused(changes):
     with pytest.raises(ValueError, match="must"):
         small(**changes)
+
+
+@pytest.mark.parametrize("multipliers", [(1,), (3,), (1, 2), (1, 3), (2, 3), (1, 2, 4), (1, 2, 3), (3, 5, 7)])
+def test_every_width_runs(multipliers):
+    levels = tuple(range(len(multipliers)))
+    for width in range(8, 97, 8):
+        config = UNetConfig(width=width, multipliers=multipliers, transformer_levels=levels, time_dim=8, context_dim=8)
+        side = config.side_multiple
+        with torch.device("meta"):  # shapes alone: groups and heads must divide the channels
+            model = UNet(config)
+            x, t = torch.zeros(1, 1, side, 2 * side), torch.zeros(1, dtype=torch.long)
+            assert model(x, t).shape == x.shape, (width, multipliers)
+
+
+def test_groups_and_heads_of_the_shipped_network_are_those_it_was_trained_with():
+    modules = list(load_pretrained().model.modules())
+    norms = {(m.num_channels, m.num_groups) for m in modules if isinstance(m, nn.GroupNorm)}
+    heads = {(m.to_q.in_features, m.num_heads) for m in modules if isinstance(m, Attention)}
+    assert norms == {(32, 8), (64, 16), (128, 32)}
+    assert heads == {(64, 2)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_network_of_another_precision_samples(dtype):
+    trained, label = load_pretrained(), torch.arange(10)
+    expected = generate(trained.model, trained.schedule, label, 4)
+    found = generate(trained.model.to(dtype), trained.schedule, label, 4)
+    # Rounding of the network alone: bfloat16 keeps 8 bits, and the states are not rounded with it.
+    assert (found - expected).abs().mean() < 8 * torch.finfo(dtype).eps + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "words"),
+    [
+        (ScheduleConfig(), {"kind": "cosin"}, "unknown schedule 'cosin'; choose one of linear, cosine"),
+        (ScheduleConfig(), {"num_timesteps": 0}, "num_timesteps must be at least 1, but is 0"),
+        (TrainConfig(), {"levels": "amplitudes"}, "unknown levels 'amplitudes'; choose one of uniform, amplitude"),
+        (TrainConfig(), {"decay": "cos"}, "unknown decay 'cos'; choose one of constant, cosine"),
+        (TrainConfig(), {"batch_size": 0}, "batch_size must be at least 1, but is 0"),
+        (TrainConfig(), {"epochs": 0}, "epochs must be at least 1, but is 0"),
+        (TrainConfig(), {"learning_rate": -1e-3}, "learning_rate must be positive, but is -0.001"),
+        (TrainConfig(), {"label_dropout": 1.5}, r"label_dropout must be in \[0, 1\], but is 1.5"),
+        (TrainConfig(), {"ema_decay": 1.0}, "ema_decay must be in"),
+        (TrainConfig(), {"grad_clip": -1.0}, "grad_clip must be positive"),
+        (DataConfig(), {"channels": 4}, "channels must be 1, grey, or 3, RGB, but is 4"),
+        (DataConfig(), {"class_names": ("cat", "cat")}, "all different"),
+        (DataConfig(), {"size": (0, 28)}, "at least 1"),
+        (TrainConfig(), {"max_images": 0}, "max_images must be None or at least 1"),
+    ],
+)
+def test_a_typo_in_a_profile_is_told_what_is_accepted(config, changes, words):
+    for name, value in changes.items():
+        object.__setattr__(config, name, value)  # past the type check that the tests switch on
+    with pytest.raises(ValueError, match=words):
+        type(config).__post_init__(config)
+
+
+def test_a_profile_takes_its_shape_from_the_data_and_brings_it_back_from_json():
+    data = DataConfig("folder:pets", channels=3, size=(16, 24), class_names=("cat", "dog", "owl"), ink=False)
+    profile = PROFILES["tiny"].with_data(data)
+    assert Profile.from_dict(profile.to_dict()) == profile
+    assert UNet(profile.unet).image_shape == (3, 16, 24)
+    assert UNet(profile.unet).label.null_label == 3
+    with pytest.raises(ValueError, match=r"multiples of 4, .*are 30 x 17.*height 28 or 32, width 16 or 20"):
+        PROFILES["tiny"].with_data(replace(data, size=(30, 17)))
+    old = PROFILES["laptop"].to_dict()
+    del old["data"], old["unet"]["image_size"]  # as in a file from before there was a choice
+    assert Profile.from_dict(old) == PROFILES["laptop"]
 
 
 def test_shape_annotations_are_checked_in_tests():
