@@ -1,0 +1,81 @@
+"""Files of weights: whole, broken, foreign, in parts, and the shipped ones."""
+
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from diffusion_lib import checkpoints
+from diffusion_lib.checkpoints import CheckpointError, load_model, load_tensors, save_tensors
+
+
+def test_truncated_foreign_and_missing_files_are_told_apart(tmp_path):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(CheckpointError, match="there is no file"):
+        load_tensors(path)
+    save_tensors(path, {"x": torch.arange(1000.0)}, {"note": "hello"})
+    tensors, info = load_tensors(path)
+    assert info == {"note": "hello"}
+    assert torch.equal(tensors["x"], torch.arange(1000.0))
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match=r"\(500 bytes\) is cut short.*Delete it"):
+        load_tensors(path)
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="cut short"):
+        load_tensors(path)
+    save_file({"x": torch.zeros(3)}, path)
+    with pytest.raises(CheckpointError, match="another program"):
+        load_tensors(path)
+    save_tensors(path, {"x": torch.zeros(3)}, {})
+    with pytest.raises(CheckpointError, match="holds no UNet"):
+        load_model(path)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, {"x": torch.zeros(3)}, {"epoch": 1})
+
+    def full(tensors, part, metadata):
+        part.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match=r"could not write a.safetensors.*MiB are free.*No space left.*intact"):
+        save_tensors(path, {"x": torch.ones(3)}, {"epoch": 2})
+    assert load_tensors(path)[1] == {"epoch": 1}
+    assert os.listdir(tmp_path) == ["a.safetensors"]
+
+
+def test_shipped_weights_load_with_no_argument():
+    trained = checkpoints.load_pretrained()
+    assert not trained.model.training
+    assert len(trained.schedule) == 1000
+    assert trained.card["data"] == "MNIST"
+    with pytest.raises(ValueError, match="no shipped weights 'huge'; choose one of laptop"):
+        checkpoints.load_pretrained("huge")
+
+
+def test_weights_too_large_for_one_file_come_in_parts_of_half_precision(tmp_path):
+    trained = checkpoints.load_pretrained()
+    weights, path = trained.model.state_dict(), tmp_path / "big.safetensors"
+
+    def saved(limit):
+        files = checkpoints.save_small(path, trained.model, trained.profile, {"note": 7}, limit)
+        assert set(files) == set(tmp_path.iterdir())  # nothing of an earlier size is left
+        assert all(file.stat().st_size <= limit for file in files)
+        again = load_model(path)
+        assert again.card["note"] == 7
+        return len(files), again.model.state_dict()
+
+    count, whole = saved(2**22)
+    assert count == 1
+    assert all(torch.equal(whole[name], weight) for name, weight in weights.items())
+    for limit, expected in [(2**21, 1), (2**20, 2), (2**19 + 2**16, 3)]:
+        count, rounded = saved(limit)
+        assert count == expected
+        assert all(torch.equal(rounded[name], weight.half().float()) for name, weight in weights.items())
+    (tmp_path / "big-2-of-3.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"in 3 parts, but there are big-1-of-3.safetensors, big-3-of-3"):
+        load_model(path)
+    assert saved(2**22)[0] == 1
