@@ -84,10 +84,14 @@ def warm_up(mutants: Iterable[Mutant]) -> None:
     edited = {ROOT / "diffusion_lib" / m.file for m in mutants}
     names = {name for path in {ROOT / "tests" / "conftest.py", *tests, *edited} for name in _imports(path)}
     own = {"diffusion_lib", "sitecustomize", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
-    for name in sorted({"pytest", "torch", "beartype", *names}):
+    for name in sorted({"pytest", "beartype", "sklearn.datasets", *names}):
         if name.partition(".")[0] not in own:
             with suppress(ImportError):
                 importlib.import_module(name)
+    import torch
+
+    torch.set_num_threads(1)
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # a process's first optimiser imports the compiler
 
 
 def _imports(path: Path) -> Iterator[str]:

@@ -54,3 +54,9 @@ def test_shares_are_the_batch_and_an_uneven_one_is_refused():
     assert sorted(torch.cat(shares).tolist()) == batch.tolist()
     with pytest.raises(ValueError, match="a batch of 64 cannot be shared evenly by 3 processes"):
         Team(0, 3).check(64)
+
+
+def test_a_mean_is_over_the_processes(monkeypatch):
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda value: value.add_(7.0))  # what the two others have
+    assert Team(1, 3).mean(torch.tensor(2.0)) == 3
+    assert Team().mean(torch.tensor(2.0)) == 2

@@ -12,6 +12,7 @@ import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from diffusion_lib.checkpoints import load_model
 from diffusion_lib.data import Digits
 from diffusion_lib.profiles import Profile, ScheduleConfig, TrainConfig, UNetConfig
 from diffusion_lib.recipe import held_out_loss
@@ -172,3 +173,23 @@ def test_only_the_first_images_are_used_where_the_profile_says_so(digits):
     assert torch.cat(labels).sort().values.tolist() == list(range(64))
     with pytest.raises(ValueError, match="16 images do not fill one batch of 32"):
         run(digits, max_images=16)
+
+
+def test_a_restored_trainer_steps_as_the_saved_one(digits, tmp_path):
+    one, two = (Trainer(profile(learning_rate=0.01), digits, digits, torch.device("cpu")) for _ in range(2))
+    pull(one), pull(one)
+    one.save(tmp_path / "a.safetensors")
+    two.load(tmp_path / "a.safetensors")
+    for _ in range(2):
+        close(two.model.parameters(), weights(one.model), rtol=0, atol=0)
+        close(two.ema.parameters(), weights(one.ema), rtol=0, atol=0)
+        pull(one), pull(two)
+
+
+def test_a_checkpoint_is_sampled_from_its_average(digits, tmp_path):
+    trainer = Trainer(profile(learning_rate=0.01), digits, digits, torch.device("cpu"))
+    pull(trainer), pull(trainer)
+    trainer.save(tmp_path / "a.safetensors")
+    loaded = weights(load_model(tmp_path / "a.safetensors").model)
+    close(loaded, weights(trainer.ema), rtol=0, atol=0)
+    assert any(not torch.equal(a, b) for a, b in zip(loaded, weights(trainer.model), strict=True))
