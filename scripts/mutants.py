@@ -42,7 +42,7 @@ class Mutant:
         return self.file.removesuffix(".py")
 
 
-def read_list(path: Path = LIST) -> list[Mutant]:
+def read_list(path: Path) -> list[Mutant]:
     """All entries of ``path``; raises ValueError where two share an id."""
     entries = tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]
     found = [Mutant(**{**entry, "red": tuple(entry["red"])}) for entry in entries]
@@ -82,24 +82,26 @@ def warm_up(mutants: Iterable[Mutant]) -> None:
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     tests = {ROOT / "tests" / name.partition("::")[0] for m in mutants for name in m.red}
     edited = {ROOT / "diffusion_lib" / m.file for m in mutants}
-    names = {name for path in {ROOT / "tests" / "conftest.py", *tests, *edited} for name in _imports(path)}
-    own = {"diffusion_lib", "sitecustomize", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
-    for name in sorted({"pytest", "beartype", "sklearn.datasets", *names}):
-        if name.partition(".")[0] not in own:
-            with suppress(ImportError):
-                importlib.import_module(name)
+    # What a test imports within itself may be heavy, and is needed by that one alone.
+    nodes = [node for path in {ROOT / "tests" / "conftest.py", *tests} for node in _tree(path).body]
+    nodes += [node for path in edited for node in ast.walk(_tree(path))]
+    for line in sorted({"import beartype", *_foreign_imports(nodes)}):
+        with suppress(ImportError):
+            exec(line, {})
     import torch
 
     torch.set_num_threads(1)
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # a process's first optimiser imports the compiler
 
 
-def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+def _foreign_imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """The import statements among ``nodes`` that name neither the library nor a file of the tests, as code."""
+    own = {"diffusion_lib", "sitecustomize", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+            if not own & {name.partition(".")[0] for name in names}:
+                yield ast.unparse(node)
 
 
 def plant(place: Path, mutant: Mutant | None = None) -> Path:
@@ -202,12 +204,13 @@ def summary(mutants: Iterable[Mutant], killed: set[str]) -> str:
 def chosen(arguments: list[str] | None = None) -> list[Mutant]:
     """The mutants that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", default=LIST, type=Path, metavar="FILE", help="another list of mutants")
     parser.add_argument("--only", nargs="+", metavar="ID", help="these mutants alone")
     parser.add_argument("--share", default="1", metavar="N", help="every Nth mutant, or 'fast': those marked so")
     wanted = parser.parse_args(arguments)
-    mutants = read_list()
+    mutants = read_list(wanted.list)
     unknown = set(wanted.only or []) - {m.id for m in mutants}
-    if unknown or not (wanted.share == "fast" or wanted.share.isdecimal() and int(wanted.share) > 0):
+    if unknown or not (wanted.share == "fast" or (wanted.share.isdecimal() and int(wanted.share) > 0)):
         parser.error(f"no such mutant: {', '.join(sorted(unknown))}" if unknown else "--share takes N or 'fast'")
     if wanted.only:
         return [m for m in mutants if m.id in wanted.only]

@@ -9,17 +9,36 @@ import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
-from mutants import HEADER, Mutant, chosen, fault, read_list, verdict
+from mutants import HEADER, LIST, Mutant, chosen, fault, read_list, verdict
 
-MUTANTS = read_list()
-MODULES = """shapes schedules diffusion embeddings unet guidance samplers oracles data metrics training recipe checkpoints
-history distributed profiles fast player viz""".split()
+MUTANTS = read_list(LIST)
+MODULES = (
+    "shapes schedules diffusion embeddings unet guidance samplers oracles data metrics training recipe checkpoints "
+    "history distributed profiles fast player viz"
+)
+PLANTED = """
+[[mutant]]
+id = "harmless"
+file = "history.py"
+old = "class History:"
+new = "class History:  # as it was"
+red = ["test_history.py::test_a_line_that_was_cut_short_is_left_out"]
+fast = true
+
+[[mutant]]
+id = "not-to-be-imported"
+file = "history.py"
+old = "import json\\n"
+new = "import jason\\n"
+red = ["test_history.py::test_a_line_that_was_cut_short_is_left_out"]
+fast = true
+"""
 
 
 def test_every_entry_fits_the_code_and_the_tests():
     assert {m.id: words for m in MUTANTS if (words := fault(m))} == {}
     assert len(MUTANTS) >= 100
-    assert {m.module for m in MUTANTS} == set(MODULES)
+    assert {m.module for m in MUTANTS} == set(MODULES.split())
 
 
 def test_the_readme_counts_them():
@@ -50,10 +69,13 @@ def test_a_share_is_chosen_by_number_by_name_and_by_speed():
             chosen(wrong)
 
 
-def test_the_fast_mutants_die_and_a_survivor_is_told(tmp_path):
-    def run(*arguments, script=ROOT / "scripts" / "mutants.py"):
-        return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, cwd=tmp_path)
-
-    done = run("--share", "fast")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(" killed ") == len(chosen(["--share", "fast"]))
+def test_the_fast_mutants_die_and_of_two_more_one_survives_and_one_is_broken(tmp_path):
+    listed = tmp_path / "mutants.toml"
+    listed.write_text(LIST.read_text(encoding="utf-8") + PLANTED, encoding="utf-8")
+    command = [sys.executable, ROOT / "scripts" / "mutants.py", "--list", listed, "--share", "fast"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    rows = dict(re.findall(r"^([a-z0-9-]+) +(killed|SURVIVED|broken entry)", done.stdout, flags=re.MULTILINE))
+    expected = {m.id: "killed" for m in chosen(["--share", "fast"])}
+    assert rows == {**expected, "harmless": "SURVIVED", "not-to-be-imported": "broken entry"}, done.stderr
+    assert "| `history` | 2 | 2 |" in done.stdout
+    assert done.returncode == 1
