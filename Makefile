@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 NOTEBOOKS := notebooks/*.ipynb
 
-.PHONY: help setup lab test lint notebooks figures experiment site bench lock clean
+.PHONY: help setup lab test lint mutants notebooks figures experiment site bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List these commands
@@ -32,6 +32,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+mutants: setup  ## Break the library on purpose and see that the tests notice (some minutes)
+	$(BIN)/python scripts/mutants.py
 
 notebooks: setup  ## Execute and save all notebooks (DIFFUSION_PROFILE=laptop)
 	$(BIN)/python scripts/run_notebooks.py $(NOTEBOOKS)

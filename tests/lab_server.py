@@ -100,14 +100,12 @@ def serve(home: Path, books: dict[str, nbformat.NotebookNode]) -> Iterator[tuple
 
 
 def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
-    """Return once ``url`` answers; raise with the log when the server has ended or a minute has passed."""
-    for _ in range(120):
+    """Return once ``url`` answers; raise with the log when the server has ended."""
+    while server.poll() is None:
         try:
             urllib.request.urlopen(url, timeout=2).read()
             return
         except OSError:
-            if server.poll() is not None:
-                break
             time.sleep(0.5)
     raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()}")
 

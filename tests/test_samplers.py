@@ -269,3 +269,83 @@ def test_noise_is_drawn_on_the_cpu_for_every_device_and_dtype(sampler):
     meta = torch.zeros(2, 1, 8, 8, device="meta")
     state = next(sampler(lambda x, t: x, schedule, meta, generator=torch.Generator(), **options))
     assert state.x.device.type == "meta"
+
+
+def answer(x, label):
+    """A made-up noise: part of x, and more of it with a label."""
+    return 0.4 * x + (0.0 if label is None else label.view(-1, 1, 1, 1).to(x) / 20)
+
+
+def ddim_by_hand(schedule, x, label, scale, times):
+    """DDIM eq. 12 at eta = 0, from guided noise and a clipped clean image; all states on the way."""
+    states = [x]
+    for i, before in zip(times, [*times[1:], None], strict=True):
+        a, b = (1.0 if t is None else schedule.alphas_cumprod[t].item() for t in (i, before))
+        eps = answer(x, label) if scale is None else (1 - scale) * answer(x, None) + scale * answer(x, label)
+        clean = ((x - (1 - a) ** 0.5 * eps) / a**0.5).clamp(-1, 1)
+        x = b**0.5 * clean + ((1 - b) / (1 - a)) ** 0.5 * (x - a**0.5 * clean)
+        states.append(x)
+    return states
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.0, 3.0])
+def test_generate_guides_and_clips_as_by_hand(scale):
+    """From whatever noise it starts with: every state and the images themselves."""
+    schedule, seen, label = NoiseSchedule.from_betas(cosine_betas(60)), [], torch.tensor([4, 0, 9])
+
+    def model(x, t, label=None):
+        seen.append((t[0].item(), x.double()))
+        return answer(x, label)
+
+    drawn = generate(model, schedule.to("cpu"), label, 4, scale=scale, eta=0.0, shape=(1, 6, 5))
+    visited = dict(seen)
+    assert list(visited) == [59, 39, 20, 0]
+    states = ddim_by_hand(schedule, visited[59], label, scale, list(visited))
+    for found, expected in zip([*visited.values(), drawn.double()], states, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert (visited[59].flatten(1).std(dim=1) - 1).abs().max() < 0.7  # five standard errors
+    assert (drawn.abs() == 1).any()
+    assert len(visited[59].unique(dim=0)) == 3
+
+
+@pytest.mark.parametrize(("label", "scale"), [(None, 2.0), (torch.tensor([3, 7]), 1.0), (torch.tensor([3, 7]), 2.5)])
+def test_sdedit_asks_for_the_label_as_strongly_as_it_is_told(label, scale):
+    schedule, x, noise = NoiseSchedule.from_betas(cosine_betas(60)), images(2, 1, 4, 3), images(2, 1, 4, 3, seed=1)
+    found = list(sdedit(lambda x, t, y=None: answer(x, y), schedule, x, label, 40, noise, 3, scale=scale, eta=0.0))
+    start = q_sample(schedule, x, torch.tensor([40, 40]), noise)
+    expected = ddim_by_hand(schedule, start, label, None if label is None else scale, [40, 20, 0])
+    for step, state in zip(found, expected[1:], strict=True):
+        torch.testing.assert_close(step.x, state, rtol=1e-9, atol=1e-9)
+
+
+def test_every_image_and_every_step_has_noise_of_its_own():
+    schedule, noises = NoiseSchedule.from_betas(linear_betas(30, 1e-3, 0.3)), []
+
+    def step(schedule, x, t, eps, noise):
+        noises.append(noise)
+        return p_sample(schedule, x, t, eps, noise)
+
+    list(sample_ddpm(lambda x, t: 0 * x, schedule, torch.zeros(4, 2, 5, 6, dtype=torch.float64), step=step))
+    drawn = torch.stack(noises)
+    assert drawn.shape == (30, 4, 2, 5, 6)
+    assert drawn.dtype == torch.float64
+    assert len(drawn.flatten(0, 2).flatten(1).unique(dim=0)) == 30 * 4 * 2
+    assert abs(drawn.mean()) < 0.08  # more than six standard errors of 7200 draws
+    assert abs(drawn.std() - 1) < 0.06
+
+
+def test_ddim_draws_noise_for_each_image_unless_eta_is_0():
+    schedule, x = NoiseSchedule.from_betas(linear_betas(30, 1e-3, 0.3)), torch.zeros(4, 2, 5, 6, dtype=torch.float64)
+    for eta, different in ((0.0, 1), (1.0, 4)):
+        states = list(sample_ddim(lambda x, t: 0 * x, schedule, x, 5, eta=eta))
+        assert [len(s.x.unique(dim=0)) for s in states[:-1]] == [different] * 4
+
+
+@pytest.mark.parametrize("sampler", [sample_ddpm, sample_ddim])
+def test_a_step_tells_the_clean_image_that_the_model_saw(sampler):
+    schedule, x = NoiseSchedule.from_betas(linear_betas(30, 1e-3, 0.3)), images(3, 1, 4, 5)
+    options = {"num_steps": 4, "eta": 0.0} if sampler is sample_ddim else {}
+    for step in sampler(lambda x, t: 0.3 * x + 0.1, schedule, x, **options):
+        a = schedule.alphas_cumprod[step.t].item()
+        torch.testing.assert_close(step.x_start, (x - (1 - a) ** 0.5 * (0.3 * x + 0.1)) / a**0.5)
+        x = step.x

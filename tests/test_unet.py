@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import images
 from diffusers.models.embeddings import get_timestep_embedding
+from plain_unet import plain_unet
 from torch import nn
 
 from diffusion_lib.checkpoints import load_pretrained
@@ -27,11 +28,22 @@ def batch(size=2):
 
 @pytest.mark.parametrize("dim", [2, 8, 64])
 def test_timestep_embedding_equals_diffusers(dim):
+
     t = torch.tensor([0, 1, 10, 999])
     expected = get_timestep_embedding(t, dim, flip_sin_to_cos=False, downscale_freq_shift=0)
     torch.testing.assert_close(timestep_embedding(t, dim), expected, atol=1e-4, rtol=0)
     with pytest.raises(ValueError, match="even number"):
         timestep_embedding(t, dim + 1)
+
+
+def test_the_shipped_network_computes_what_its_docstrings_say():
+    """Another architecture with the same names and shapes loads without a word, and would be seen here."""
+    model = load_pretrained().model.double()
+    x, t = images(4, 1, 28, 28), torch.tensor([0, 10, 300, 999])
+    for label in (torch.tensor([3, 0, 9, 5]), torch.tensor([10, 10, 1, 10])):
+        expected = plain_unet(model.state_dict(), x, t, label)
+        torch.testing.assert_close(model(x, t, label), expected, rtol=0, atol=1e-5)
+    assert expected.std() > 0.1
 
 
 @pytest.mark.parametrize("changes", [{}, {"patch_size": 2, "multipliers": (1, 2), "transformer_levels": (1,)}])

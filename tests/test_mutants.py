@@ -1,0 +1,81 @@
+"""The list of mutants works, and the fast ones among them die; `make mutants` tries them all."""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+from mutants import HEADER, LIST, Mutant, chosen, fault, read_list, verdict
+
+MUTANTS = read_list(LIST)
+MODULES = (
+    "shapes schedules diffusion embeddings unet guidance samplers oracles data metrics training recipe checkpoints "
+    "history distributed profiles fast player viz"
+)
+PLANTED = """
+[[mutant]]
+id = "harmless"
+file = "history.py"
+old = "class History:"
+new = "class History:  # as it was"
+red = ["test_history.py::test_a_line_that_was_cut_short_is_left_out"]
+fast = true
+
+[[mutant]]
+id = "not-to-be-imported"
+file = "history.py"
+old = "import json\\n"
+new = "import jason\\n"
+red = ["test_history.py::test_a_line_that_was_cut_short_is_left_out"]
+fast = true
+"""
+
+
+def test_every_entry_fits_the_code_and_the_tests():
+    assert {m.id: words for m in MUTANTS if (words := fault(m))} == {}
+    assert len(MUTANTS) >= 100
+    assert {m.module for m in MUTANTS} == set(MODULES.split())
+
+
+def test_the_readme_counts_them():
+    counts = Counter(m.module for m in MUTANTS)
+    table = (ROOT / "README.md").read_text().partition(HEADER)[2].partition("\n\n")[0]
+    rows = re.findall(r"\| `?(\w+)`? \| (\d+) \| (\d+) \|", table)
+    assert {name: int(count) for name, count, _ in rows} == {**counts, "all": counts.total()}
+    assert {alive for _, _, alive in rows} == {"0"}
+
+
+def test_an_entry_that_does_not_work_is_told():
+    good = {"id": "a", "file": "recipe.py", "old": "(10 + n)", "new": "(9 + n)", "red": ("test_recipe.py",)}
+    assert fault(Mutant(**good)) == ""
+    assert "occurs 0 times in recipe.py" in fault(Mutant(**good | {"old": "(11 + n)"}))
+    assert "no Python" in fault(Mutant(**good | {"new": "(9 + n"}))
+    assert "no such test: test_recipe.py::test_none" in fault(Mutant(**good | {"red": ("test_recipe.py::test_none",)}))
+    assert [verdict(code) for code in (0, 1)] == ["SURVIVED", "killed"]
+    assert all(verdict(code).startswith("broken entry") for code in (2, 3, 4, 5, 70, -9))
+
+
+def test_a_share_is_chosen_by_number_by_name_and_by_speed():
+    assert chosen([]) == MUTANTS
+    assert chosen(["--share", "10"]) == MUTANTS[::10]
+    assert chosen(["--only", "no-shuffle"]) == [m for m in MUTANTS if m.id == "no-shuffle"]
+    assert 10 <= len(chosen(["--share", "fast"])) <= 12
+    for wrong in (["--only", "nobody"], ["--share", "0"]):
+        with pytest.raises(SystemExit):
+            chosen(wrong)
+
+
+def test_the_fast_mutants_die_and_of_two_more_one_survives_and_one_is_broken(tmp_path):
+    listed = tmp_path / "mutants.toml"
+    listed.write_text(LIST.read_text(encoding="utf-8") + PLANTED, encoding="utf-8")
+    command = [sys.executable, ROOT / "scripts" / "mutants.py", "--list", listed, "--share", "fast"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    rows = dict(re.findall(r"^([a-z0-9-]+) +(killed|SURVIVED|broken entry)", done.stdout, flags=re.MULTILINE))
+    expected = {m.id: "killed" for m in chosen(["--share", "fast"])}
+    assert rows == {**expected, "harmless": "SURVIVED", "not-to-be-imported": "broken entry"}, done.stderr
+    assert "| `history` | 2 | 2 |" in done.stdout
+    assert done.returncode == 1

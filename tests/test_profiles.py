@@ -1,0 +1,46 @@
+"""Profiles: what they refuse, and that they come back from JSON."""
+
+import json
+
+import pytest
+
+from diffusion_lib.profiles import PROFILES, Profile, UNetConfig, get_profile
+
+
+def test_profiles_survive_json_and_unknown_ones_are_named(monkeypatch):
+    for profile in PROFILES.values():
+        assert Profile.from_dict(json.loads(json.dumps(profile.to_dict()))) == profile
+    monkeypatch.setenv("DIFFUSION_PROFILE", "huge")
+    with pytest.raises(ValueError, match="unknown profile 'huge'; choose one of tiny, laptop, full"):
+        get_profile()
+
+
+def test_the_environment_names_the_profile_unless_the_caller_does(monkeypatch):
+    monkeypatch.setenv("DIFFUSION_PROFILE", "full")
+    assert get_profile().name == "full"
+    assert get_profile("tiny").name == "tiny"
+    monkeypatch.delenv("DIFFUSION_PROFILE")
+    assert get_profile().name == "laptop"
+
+
+@pytest.mark.parametrize(
+    ("patch", "multipliers", "side"), [(1, (1,), 1), (1, (1, 2, 4), 4), (2, (1, 2), 4), (3, (1, 1), 6)]
+)
+def test_sides_must_survive_folding_and_halving(patch, multipliers, side):
+    assert UNetConfig(patch_size=patch, multipliers=multipliers, transformer_levels=()).side_multiple == side
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"width": 20}, "multiple of 8, but is 20"),
+        ({"width": 0}, "multiple of 8, but is 0"),
+        ({"multipliers": (1, 0)}, r"positive integers, but are \(1, 0\)"),
+        ({"transformer_levels": (0, 3)}, r"lie in 0 ... 2, but are \(0, 3\)"),
+        ({"context_tokens": 0}, "at least 1, but are 0 and 1"),
+        ({"patch_size": 0}, "at least 1, but are 4 and 0"),
+    ],
+)
+def test_a_shape_that_cannot_be_built_is_told(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        UNetConfig(**wrong)
