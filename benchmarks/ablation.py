@@ -19,17 +19,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffusion_lib.checkpoints import load_classifier
 from diffusion_lib.data import Digits, load_digits
 from diffusion_lib.diffusion import ddpm_loss, q_sample
 from diffusion_lib.embeddings import TimeEmbedding
 from diffusion_lib.metrics import label_agreement, wilson_interval, within_class_spread
 from diffusion_lib.profiles import PROFILES, Profile, UNetConfig
-from diffusion_lib.recipe import DrawT, Loss, held_out_loss, learning_rate, weighted
-from diffusion_lib.runs import device_name, versions
 from diffusion_lib.samplers import generate
 from diffusion_lib.schedules import NoiseSchedule
-from diffusion_lib.training import Trainer
+from diffusion_lib.training.checkpoints import load_classifier
+from diffusion_lib.training.loop import Trainer
+from diffusion_lib.training.recipe import DrawT, Loss, held_out_loss, learning_rate, weighted
+from diffusion_lib.training.runs import device_name, versions
 from diffusion_lib.unet import UNet
 
 HERE = Path(__file__).parent

@@ -26,15 +26,15 @@ import torch
 from plain import check_equal
 from torch.utils.data import DataLoader
 
-from diffusion_lib.checkpoints import load_classifier, load_pretrained
 from diffusion_lib.data import Digits, data_root, load_digits
 from diffusion_lib.fast import keep_memory
 from diffusion_lib.guidance import clipped, conditioned
 from diffusion_lib.metrics import label_agreement, within_class_spread
 from diffusion_lib.profiles import PROFILES, UNetConfig
-from diffusion_lib.runs import versions
 from diffusion_lib.samplers import generate, last, sample_ddpm
-from diffusion_lib.training import Trainer
+from diffusion_lib.training.checkpoints import load_classifier, load_pretrained
+from diffusion_lib.training.loop import Trainer
+from diffusion_lib.training.runs import versions
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
@@ -225,7 +225,7 @@ def growth_rows(digits: Digits) -> list[str]:
 def start_rows() -> list[str]:
     """Seconds to start, each in a fresh interpreter, median of five; notebook 01 once."""
     slider = (
-        "import numpy as np; from diffusion_lib.widgets import FrameSlider; "
+        "import numpy as np; from diffusion_lib.showing.widgets import FrameSlider; "
         "FrameSlider(np.zeros((50, 28, 28), np.uint8), [str(i) for i in range(50)], 'Black.')._repr_mimebundle_()"
     )
     rows = []

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diffusion_lib.data import Digits, load_digits
 from diffusion_lib.profiles import PROFILES, UNetConfig
-from diffusion_lib.training import Trainer
+from diffusion_lib.training.loop import Trainer
 
 Step = Callable[[], Any]
 Probe = tuple[nn.Module, Callable[[], Any]]  # the network, and a forward pass of one image

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from classroom import FILE, HOSTILE, RIGHT, WRONG, student_source, zipped  # noqa: E402
 
 from diffusion_lib.homework.exercises import EXERCISES  # noqa: E402
-from diffusion_lib.runs import versions  # noqa: E402
+from diffusion_lib.training.runs import versions  # noqa: E402
 
 CLASS, HOSTILE_SHARE = 300, 15
 

@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 MOVES = 1000
 SETUP = """
 import torch
-from diffusion_lib import viz
-from diffusion_lib.widgets import FrameSlider
+from diffusion_lib.showing import viz
+from diffusion_lib.showing.widgets import FrameSlider
 frames = viz.to_gray(torch.randn(1000, 1, 28, 28) / 2)
 slider = FrameSlider(frames, [f"t = {i}" for i in range(1000)], "Noise, for timing.", label="t")
 slider
@@ -43,9 +43,9 @@ MOVE = """async ([moves]) => {
   return times;
 }"""
 PAD = """
-from diffusion_lib.checkpoints import load_pretrained
+from diffusion_lib.training.checkpoints import load_pretrained
 from diffusion_lib.data import load_stand_in
-from diffusion_lib.widgets import SketchPad
+from diffusion_lib.showing.widgets import SketchPad
 pad = SketchPad(load_pretrained(), load_stand_in("test"))
 pad
 """
@@ -94,7 +94,7 @@ HEAP = "() => { window.gc && window.gc(); return performance.memory.usedJSHeapSi
 
 def in_kernel() -> list[float]:
     """Milliseconds that the kernel needs to take each of 1,000 values."""
-    from diffusion_lib.widgets import FrameSlider
+    from diffusion_lib.showing.widgets import FrameSlider
 
     slider = FrameSlider(np.zeros((1000, 28, 28), np.uint8), [f"t = {i}" for i in range(1000)], "Blank, for timing.")
     times = []

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import runpy
 import sys
 import time
 from pathlib import Path
@@ -45,7 +46,7 @@ def _device(name: str | None) -> Any:
     """The device of that name, if it can be used here."""
     import torch
 
-    from diffusion_lib.training import default_device
+    from diffusion_lib.training.loop import default_device
 
     if name and name.split(":")[0] not in ("cpu", "cuda", "mps"):
         _fail(f"there is no device {name!r}; choose cpu, cuda or mps.")
@@ -59,7 +60,7 @@ def _device(name: str | None) -> Any:
 
 def _load(weights: str, device: str | None) -> Any:
     """Shipped weights by name, or a file of the user's, on ``device``."""
-    from diffusion_lib.checkpoints import CheckpointError, load_model, load_pretrained
+    from diffusion_lib.training.checkpoints import CheckpointError, load_model, load_pretrained
 
     target = _device(device)
     try:
@@ -107,10 +108,10 @@ def train(
     """Train a profile's network, or continue the run that is in its folder."""
     from dataclasses import replace
 
-    from diffusion_lib.checkpoints import CheckpointError
     from diffusion_lib.profiles import get_profile
-    from diffusion_lib.runs import Recorder
-    from diffusion_lib.training import fit
+    from diffusion_lib.training.checkpoints import CheckpointError
+    from diffusion_lib.training.loop import fit
+    from diffusion_lib.training.runs import Recorder
 
     changes: dict[str, Any] = {k: v for k, v in {"epochs": epochs, "seed": seed}.items() if v is not None}
     target = _device(device)
@@ -157,7 +158,7 @@ def sample(
 
         np.savez_compressed(out, images=images.numpy(), labels=label.numpy())
     else:
-        from diffusion_lib.viz import sample_grid
+        from diffusion_lib.showing.viz import sample_grid
 
         out.write_bytes(sample_grid(images, label, data=trained.profile.data).png())
     what = "digits" if trained.profile.data.name == "mnist" else "images"
@@ -180,8 +181,8 @@ def evaluate(
     """Judge samples: agreement, spread, Fréchet distance, nearest neighbour; each beside real images'."""
     from dataclasses import asdict
 
-    from diffusion_lib.classifier import classifier_for
     from diffusion_lib.metrics import Judge, table
+    from diffusion_lib.training.classifier import classifier_for
 
     trained = _load(weights, device)
     shape = trained.profile.data
@@ -216,17 +217,15 @@ def figures(
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("figures"),
     only: Annotated[list[str] | None, typer.Option(help="Names of the figures to draw; by default all.")] = None,
 ) -> None:
-    """Draw the figures of the README from the shipped weights."""
-    from diffusion_lib.figures import FIGURES, VECTOR
-
-    unknown = set(only or []) - set(FIGURES)
+    """Draw the figures of the README from the shipped weights: scripts/figures.py of the repository."""
+    script = Path(__file__).parents[1] / "scripts" / "figures.py"
+    if not script.exists():
+        _fail("the figures are drawn by scripts/figures.py of the repository, which is not here. Run it from a clone.")
+    drawn = runpy.run_path(str(script))
+    unknown = set(only or []) - set(drawn["FIGURES"])
     if unknown:
-        _fail(f"unknown figure {', '.join(sorted(unknown))}; choose from {', '.join(FIGURES)}.")
-    out.mkdir(parents=True, exist_ok=True)
-    for name in only or FIGURES:
-        path = out / f"{name}.{'svg' if name in VECTOR else 'png'}"
-        picture = FIGURES[name]()
-        path.write_bytes(picture.svg() if name in VECTOR else picture.png(dpi=150))
+        _fail(f"unknown figure {', '.join(sorted(unknown))}; choose from {', '.join(drawn['FIGURES'])}.")
+    for path in drawn["draw"](out, only):
         typer.echo(path)
 
 

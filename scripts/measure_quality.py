@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from ship_weights import scores
 
-from diffusion_lib.checkpoints import WEIGHTS, load_pretrained, load_snapshots, save_small
-from diffusion_lib.classifier import classifier_for
 from diffusion_lib.data import STAND_IN, load_data
 from diffusion_lib.diffusion import ddpm_loss, q_sample
 from diffusion_lib.metrics import Judge, label_agreement, within_class_spread
-from diffusion_lib.runs import device_name, versions
 from diffusion_lib.samplers import generate
-from diffusion_lib.training import default_device
+from diffusion_lib.training.checkpoints import WEIGHTS, load_pretrained, load_snapshots, save_small
+from diffusion_lib.training.classifier import classifier_for
+from diffusion_lib.training.loop import default_device
+from diffusion_lib.training.runs import device_name, versions
 
 STEPS, SCALES = (5, 10, 25, 50, 100), (0.0, 1.0, 1.2, 1.5, 2.0, 3.0)
 LEVELS = (0, 1, 3, 10, 30, 60, 100, 200, 300, 400, 500, 600, 700, 800, 900, 999)

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from diffusion_lib import samplers
-from diffusion_lib.checkpoints import load_classifier, load_pretrained
 from diffusion_lib.data import load_digits
 from diffusion_lib.guidance import clipped, conditioned
 from diffusion_lib.metrics import label_agreement, within_class_spread
-from diffusion_lib.player import png
 from diffusion_lib.schedules import NoiseSchedule
-from diffusion_lib.viz import mosaic, to_gray
+from diffusion_lib.showing.player import png
+from diffusion_lib.showing.viz import mosaic, to_gray
+from diffusion_lib.training.checkpoints import load_classifier, load_pretrained
 from grader.catalogue.mistakes import Mistake, build, of
 
 SITE = Path(__file__).parents[1] / "site"

@@ -14,7 +14,11 @@ from typing import Any
 
 import torch
 
-from diffusion_lib.checkpoints import (
+from diffusion_lib.data import load_data, to_bytes
+from diffusion_lib.metrics import Judge, table
+from diffusion_lib.profiles import PROFILES
+from diffusion_lib.samplers import generate
+from diffusion_lib.training.checkpoints import (
     SMALL_FILE,
     WEIGHTS,
     Pretrained,
@@ -22,14 +26,10 @@ from diffusion_lib.checkpoints import (
     save_small,
     save_tensors,
 )
-from diffusion_lib.classifier import classifier_for
-from diffusion_lib.data import load_data, to_bytes
-from diffusion_lib.history import History
-from diffusion_lib.metrics import Judge, table
-from diffusion_lib.profiles import PROFILES
-from diffusion_lib.runs import timing
-from diffusion_lib.samplers import generate
-from diffusion_lib.training import default_device
+from diffusion_lib.training.classifier import classifier_for
+from diffusion_lib.training.history import History
+from diffusion_lib.training.loop import default_device
+from diffusion_lib.training.runs import timing
 
 
 def main(run: Path, folder: Path = WEIGHTS, per_label: int = 100) -> None:

@@ -5,11 +5,11 @@ The recipe is diffusion_lib/classifier.py's; about four minutes on two CPU cores
 
 import json
 
-from diffusion_lib.checkpoints import WEIGHTS, save_tensors
-from diffusion_lib.classifier import EPOCHS, SEED, train_classifier
 from diffusion_lib.data import STAND_IN, load_digits
 from diffusion_lib.metrics import label_agreement
-from diffusion_lib.runs import versions
+from diffusion_lib.training.checkpoints import WEIGHTS, save_tensors
+from diffusion_lib.training.classifier import EPOCHS, SEED, train_classifier
+from diffusion_lib.training.runs import versions
 
 
 def main() -> None:

@@ -13,16 +13,17 @@ from PIL import Image
 from traitlets import TraitError
 from typer.testing import CliRunner
 
-from diffusion_lib import classifier, viz
 from diffusion_lib.__main__ import app
-from diffusion_lib.checkpoints import Pretrained, load_model
-from diffusion_lib.classifier import classifier_for
 from diffusion_lib.data import DataError, Digits, load_data, parse_size
 from diffusion_lib.metrics import Judge, nearest_neighbours
 from diffusion_lib.profiles import PROFILES, DataConfig
 from diffusion_lib.schedules import NoiseSchedule, cosine_betas
+from diffusion_lib.showing import viz
+from diffusion_lib.showing.widgets import FrameSlider, SketchPad
+from diffusion_lib.training import classifier
+from diffusion_lib.training.checkpoints import Pretrained, load_model
+from diffusion_lib.training.classifier import classifier_for
 from diffusion_lib.unet import UNet
-from diffusion_lib.widgets import FrameSlider, SketchPad
 
 COLOURS = {"blue": (20, 30, 220), "green": (10, 200, 40), "red": (230, 20, 10), "yellow": (240, 230, 30)}
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from diffusion_lib import checkpoints
-from diffusion_lib.checkpoints import CheckpointError, load_model, load_tensors, save_tensors
+from diffusion_lib.training import checkpoints
+from diffusion_lib.training.checkpoints import CheckpointError, load_model, load_tensors, save_tensors
 
 
 def test_truncated_foreign_and_missing_files_are_told_apart(tmp_path):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from diffusion_lib import runs
 from diffusion_lib.__main__ import app
+from diffusion_lib.training import runs
 
 runner = CliRunner()
 

@@ -5,13 +5,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from diffusion_lib.checkpoints import load_pretrained
 from diffusion_lib.data import load_stand_in
 from diffusion_lib.diffusion import ddpm_loss
 from diffusion_lib.profiles import PROFILES
 from diffusion_lib.samplers import generate, last, sample_ddpm, sdedit
 from diffusion_lib.schedules import make_schedule
-from diffusion_lib.training import Trainer
+from diffusion_lib.training.checkpoints import load_pretrained
+from diffusion_lib.training.loop import Trainer
 from diffusion_lib.unet import UNet
 
 META = torch.device("meta")

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from test_training import PROFILE, RUN
 
 from diffusion_lib.data import load_stand_in
-from diffusion_lib.distributed import Team
-from diffusion_lib.history import History
-from diffusion_lib.training import fit
+from diffusion_lib.training.history import History
+from diffusion_lib.training.loop import fit
+from diffusion_lib.training.processes import Team
 
 BIG = replace(PROFILE, train=replace(PROFILE.train, max_images=256, levels="amplitude"))
 

@@ -2,7 +2,7 @@
 
 import json
 
-from diffusion_lib.history import History
+from diffusion_lib.training.history import History
 
 
 def filled(path):

@@ -4,7 +4,6 @@ import torch
 from conftest import images
 from numpy.linalg import eigvals
 
-from diffusion_lib.checkpoints import load_classifier
 from diffusion_lib.data import Digits
 from diffusion_lib.metrics import (
     DigitClassifier,
@@ -16,6 +15,7 @@ from diffusion_lib.metrics import (
     wilson_interval,
     within_class_spread,
 )
+from diffusion_lib.training.checkpoints import load_classifier
 
 
 def test_the_shipped_classifier_reads_mnist(mnist):

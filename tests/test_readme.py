@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 
@@ -82,7 +83,8 @@ def test_the_write_up_is_filled_in_from_the_runs_own_files():
 
 
 def test_every_figure_is_committed_and_every_committed_figure_has_a_command():
-    from diffusion_lib.figures import FIGURES, VECTOR
+    script = runpy.run_path(str(ROOT / "scripts" / "figures.py"))
+    FIGURES, VECTOR = script["FIGURES"], script["VECTOR"]
 
     names = {f"{name}.{'svg' if name in VECTOR else 'png'}" for name in FIGURES}
     assert {path.name for path in (ROOT / "figures").iterdir()} == names

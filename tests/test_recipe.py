@@ -8,8 +8,8 @@ import torch
 
 from diffusion_lib.data import Digits
 from diffusion_lib.profiles import TrainConfig
-from diffusion_lib.recipe import draw_levels, drop_labels, ema_update, held_out_loss, learning_rate
 from diffusion_lib.schedules import NoiseSchedule, linear_betas
+from diffusion_lib.training.recipe import draw_levels, drop_labels, ema_update, held_out_loss, learning_rate
 
 
 def test_ema_update_is_its_formula():

@@ -5,13 +5,13 @@ import pytest
 import torch
 from traitlets import TraitError
 
-from diffusion_lib.checkpoints import Pretrained
 from diffusion_lib.data import like_mnist, to_float
 from diffusion_lib.diffusion import q_sample
 from diffusion_lib.profiles import PROFILES
 from diffusion_lib.schedules import NoiseSchedule, cosine_betas
+from diffusion_lib.showing.widgets import SketchPad
+from diffusion_lib.training.checkpoints import Pretrained
 from diffusion_lib.unet import UNet
-from diffusion_lib.widgets import SketchPad
 
 
 def seven(top=30, left=50, size=1.0):

@@ -8,15 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from diffusion_lib.checkpoints import CheckpointError, load_tensors
 from diffusion_lib.data import load_stand_in
-from diffusion_lib.history import History
 from diffusion_lib.predictions import prediction_loss
 from diffusion_lib.profiles import PROFILES, Profile
-from diffusion_lib.recipe import held_out_loss
-from diffusion_lib.resuming import difference
 from diffusion_lib.schedules import amplitude_weights
-from diffusion_lib.training import Trainer, fit
+from diffusion_lib.training.checkpoints import CheckpointError, load_tensors
+from diffusion_lib.training.history import History
+from diffusion_lib.training.loop import Trainer, fit
+from diffusion_lib.training.recipe import held_out_loss
+from diffusion_lib.training.resuming import difference
 
 TINY = PROFILES["tiny"]
 PROFILE = replace(TINY, train=replace(TINY.train, epochs=3, max_images=128, label_dropout=0.2, snapshot_epochs=(1, 3)))
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 RUN = """
 import os, signal, sys
 from diffusion_lib.data import load_stand_in
-from diffusion_lib.training import fit
+from diffusion_lib.training.loop import fit
 from diffusion_lib.profiles import Profile
 import json
 profile = Profile.from_dict(json.loads(sys.argv[2]))
@@ -36,7 +36,7 @@ fit(profile, load_stand_in("train"), load_stand_in("test"), run_dir=sys.argv[1],
 """
 DIES = """
 import os, signal
-from diffusion_lib.training import Trainer
+from diffusion_lib.training.loop import Trainer
 update, count = Trainer.update, 0
 def dies_in_its_15th_step(self, loss):
     global count

@@ -12,11 +12,11 @@ import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from diffusion_lib.checkpoints import load_model
 from diffusion_lib.data import Digits
 from diffusion_lib.profiles import Profile, ScheduleConfig, TrainConfig, UNetConfig
-from diffusion_lib.recipe import held_out_loss
-from diffusion_lib.training import Trainer, fit
+from diffusion_lib.training.checkpoints import load_model
+from diffusion_lib.training.loop import Trainer, fit
+from diffusion_lib.training.recipe import held_out_loss
 from diffusion_lib.unet import UNet
 
 COUNT, BATCH = 128, 32

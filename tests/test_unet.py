@@ -7,10 +7,10 @@ from diffusers.models.embeddings import get_timestep_embedding
 from plain_unet import plain_unet
 from torch import nn
 
-from diffusion_lib.checkpoints import load_pretrained
 from diffusion_lib.embeddings import LabelEmbedding, timestep_embedding
 from diffusion_lib.profiles import PROFILES, DataConfig, Profile, ScheduleConfig, TrainConfig, UNetConfig
 from diffusion_lib.samplers import generate
+from diffusion_lib.training.checkpoints import load_pretrained
 from diffusion_lib.unet import Attention, ResBlock, UNet
 
 SMALL = UNetConfig(width=16, multipliers=(1, 2, 3), transformer_levels=(0, 1, 2), time_dim=24, context_dim=20)

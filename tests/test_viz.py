@@ -8,9 +8,9 @@ from conftest import images
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from diffusion_lib import player, viz
 from diffusion_lib.diffusion import q_sample
-from diffusion_lib.widgets import FrameSlider
+from diffusion_lib.showing import player, viz
+from diffusion_lib.showing.widgets import FrameSlider
 
 
 def test_a_picture_is_a_png_with_alt_text_and_repeats():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from diffusion_lib.viz import PALETTE, Picture
+from diffusion_lib.showing.viz import PALETTE, Picture
 
 
 def axes_of(picture: Picture) -> Any:

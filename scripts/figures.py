@@ -1,17 +1,24 @@
 """The figures of the README and the write-up, drawn from shipped weights, logs and scores. No data set is needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import cast
 
 import torch
 
-from diffusion_lib.checkpoints import load_classifier, load_pretrained, load_snapshots, shipped_history, shipped_quality
-from diffusion_lib.diagrams import beside_code, unet_diagram
 from diffusion_lib.diffusion import ddpm_loss, p_sample, q_sample
 from diffusion_lib.guidance import clipped, guided
 from diffusion_lib.samplers import generate, sample_ddim
+from diffusion_lib.showing.diagrams import beside_code, unet_diagram
+from diffusion_lib.showing.viz import Picture, heat_map, image_grid, learning_curve, lines, sample_grid
+from diffusion_lib.training.checkpoints import (
+    load_classifier,
+    load_pretrained,
+    load_snapshots,
+    shipped_history,
+    shipped_quality,
+)
 from diffusion_lib.unet import Level
-from diffusion_lib.viz import Picture, heat_map, image_grid, learning_curve, lines, sample_grid
 
 
 def samples() -> Picture:
@@ -213,3 +220,13 @@ VECTOR = {  # the others are pictures of pixels
     "forward_code", "training_code", "sampling_code", "injection", "learning_curve", "metrics_over_epochs",
     "loss_against_t", "steps_and_quality", "guidance_and_quality",
 }  # fmt: skip
+
+
+def draw(out: Path, names: list[str] | None = None) -> Iterator[Path]:
+    """Write the figures called ``names``, by default all, into ``out``; yields each file."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in names or FIGURES:
+        path = out / f"{name}.{'svg' if name in VECTOR else 'png'}"
+        picture = FIGURES[name]()
+        path.write_bytes(picture.svg() if name in VECTOR else picture.png(dpi=150))
+        yield path

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy
 
-from diffusion_lib.checkpoints import WEIGHTS, load_classifier, load_into, load_tensors, save_tensors
 from diffusion_lib.data import Digits
 from diffusion_lib.datasets import cache_root
 from diffusion_lib.metrics import DigitClassifier, label_agreement
 from diffusion_lib.profiles import DataConfig
+from diffusion_lib.training.checkpoints import WEIGHTS, load_classifier, load_into, load_tensors, save_tensors
 
 EPOCHS, BATCH, SHIFT, SEED = 6, 128, 2, 0
 LEAST_STEPS = 300  # small data is seen more often than EPOCHS times

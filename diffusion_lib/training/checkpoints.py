@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lib.data import to_float
-from diffusion_lib.history import History
 from diffusion_lib.metrics import DigitClassifier
 from diffusion_lib.profiles import Profile
 from diffusion_lib.schedules import NoiseSchedule, make_schedule
+from diffusion_lib.training.history import History
 from diffusion_lib.unet import UNet
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parents[1] / "weights"
 HEADER = "diffusion_lib"
 SMALL_FILE = 16 * 2**20  # bytes; a repository should hold no larger one
 

@@ -17,16 +17,24 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from diffusion_lib.checkpoints import CheckpointError, load_into, load_tensors, save_model, save_tensors
 from diffusion_lib.data import Digits
 from diffusion_lib.diffusion import ddpm_loss
-from diffusion_lib.distributed import Team, teamwork
 from diffusion_lib.fast import keep_memory
-from diffusion_lib.history import History
 from diffusion_lib.profiles import Profile
-from diffusion_lib.recipe import TIMESTEP_SAMPLING, DrawT, Loss, drop_labels, ema_update, held_out_loss, learning_rate
-from diffusion_lib.resuming import difference, optimizer_states
 from diffusion_lib.schedules import NoiseSchedule, make_schedule
+from diffusion_lib.training.checkpoints import CheckpointError, load_into, load_tensors, save_model, save_tensors
+from diffusion_lib.training.history import History
+from diffusion_lib.training.processes import Team, teamwork
+from diffusion_lib.training.recipe import (
+    TIMESTEP_SAMPLING,
+    DrawT,
+    Loss,
+    drop_labels,
+    ema_update,
+    held_out_loss,
+    learning_rate,
+)
+from diffusion_lib.training.resuming import difference, optimizer_states
 from diffusion_lib.unet import UNet
 
 LOG_EVERY = 50  # steps

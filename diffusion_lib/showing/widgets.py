@@ -16,14 +16,14 @@ import traitlets
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from diffusion_lib.checkpoints import Pretrained
 from diffusion_lib.data import Digits, like_mnist
 from diffusion_lib.diffusion import q_sample
 from diffusion_lib.pixels import to_display
-from diffusion_lib.player import SCRIPT, film, player_html
 from diffusion_lib.profiles import DataConfig
 from diffusion_lib.samplers import sdedit
 from diffusion_lib.shapes import Images
+from diffusion_lib.showing.player import SCRIPT, film, player_html
+from diffusion_lib.training.checkpoints import Pretrained
 
 
 class FrameSlider(anywidget.AnyWidget):

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from diffusion_lib.history import History
 from diffusion_lib.profiles import Profile
 from diffusion_lib.samplers import generate
-from diffusion_lib.training import Trainer
+from diffusion_lib.training.history import History
+from diffusion_lib.training.loop import Trainer
 
 
 def versions() -> dict[str, str]:
@@ -107,7 +107,7 @@ class Recorder:
 
     def write_grid(self, trainer: Trainer) -> None:
         """Eight images of each label from the averaged weights, the same noise after every epoch."""
-        from diffusion_lib.viz import sample_grid
+        from diffusion_lib.showing.viz import sample_grid
 
         data = self.profile.data
         label = torch.arange(data.num_classes).repeat(8).to(trainer.device)

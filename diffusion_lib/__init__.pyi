@@ -1,0 +1,72 @@
+from . import homework, showing, training
+from .data import Digits, like_mnist, load_digits
+from .diffusion import ddim_step, ddpm_loss, p_sample, predict_eps, predict_x_start, q_posterior, q_sample
+from .embeddings import LabelEmbedding, TimeEmbedding, timestep_embedding
+from .guidance import clipped, conditioned, guided
+from .metrics import DigitClassifier, Judge, label_agreement, nearest_neighbours, within_class_spread
+from .oracles import finite_set_oracle, gaussian_oracle, point_oracle
+from .predictions import predicting, prediction_loss
+from .profiles import PROFILES, Profile, UNetConfig, get_profile
+from .samplers import ddim_timesteps, draw_noise, generate, last, sample_ddim, sample_ddpm, sdedit
+from .schedules import NoiseSchedule, cosine_betas, gather, linear_betas, make_schedule
+from .training import Trainer, default_device, fit, load_classifier, load_model, load_pretrained
+from .unet import Attention, ResBlock, UNet
+
+__all__ = [
+    "PROFILES",
+    "Attention",
+    "DigitClassifier",
+    "Digits",
+    "Judge",
+    "LabelEmbedding",
+    "NoiseSchedule",
+    "Profile",
+    "ResBlock",
+    "TimeEmbedding",
+    "Trainer",
+    "UNet",
+    "UNetConfig",
+    "clipped",
+    "conditioned",
+    "cosine_betas",
+    "ddim_step",
+    "ddim_timesteps",
+    "ddpm_loss",
+    "default_device",
+    "draw_noise",
+    "finite_set_oracle",
+    "fit",
+    "gather",
+    "gaussian_oracle",
+    "generate",
+    "get_profile",
+    "guided",
+    "homework",
+    "label_agreement",
+    "last",
+    "like_mnist",
+    "linear_betas",
+    "load_classifier",
+    "load_digits",
+    "load_model",
+    "load_pretrained",
+    "make_schedule",
+    "nearest_neighbours",
+    "p_sample",
+    "point_oracle",
+    "predict_eps",
+    "predict_x_start",
+    "predicting",
+    "prediction_loss",
+    "q_posterior",
+    "q_sample",
+    "sample_ddim",
+    "sample_ddpm",
+    "sdedit",
+    "showing",
+    "timestep_embedding",
+    "training",
+    "within_class_spread",
+]
+
+__version__: str
