@@ -94,6 +94,30 @@ def _data(name: str, size: str | None, device: Any = "cpu") -> Any:
         _fail(error)
 
 
+def _judge(trained: Any, name: str | None) -> tuple[Any, float]:
+    """What judges samples of these weights, beside images of ``name`` or of their own data; and its accuracy."""
+    from diffusion_lib.training.classifier import classifier_for
+    from diffusion_lib.metrics import Judge
+
+    drawn, device = trained.profile.data, next(trained.model.parameters()).device
+    name = name or drawn.name
+    real, test = _data(name, "x".join(map(str, drawn.size)) if name.startswith("folder:") else None, device)
+    if (real.config.channels, real.config.class_names) != (drawn.channels, drawn.class_names):
+        drawn, there = (f"{d.channels} of {', '.join(d.class_names)}" for d in (drawn, real.config))
+        _fail(f"these weights draw images of channels {drawn}, but {name} has {there}; name their own with --data.")
+    try:
+        classifier, accuracy = classifier_for(real, test, lambda told: typer.echo(told, err=True))
+        return Judge(classifier, test=test, train=real), accuracy
+    except ValueError as error:
+        _fail(error)
+
+
+def _run_folder(profile: str, data: str) -> Path:
+    """Where a run lies if nobody says: runs/laptop, runs/laptop-fashion-mnist, runs/laptop-pets."""
+    named = "" if data == "mnist" else "-" + Path(data.removeprefix("folder:")).expanduser().resolve().name
+    return Path("runs") / (profile + named)
+
+
 @app.command()
 def train(
     profile: Annotated[str, typer.Option(help="tiny, laptop or full.")] = "laptop",
@@ -120,8 +144,7 @@ def train(
     except ValueError as error:
         _fail(error)
     images, test = _data(data, size)
-    named = "" if data == "mnist" else "-" + Path(data.removeprefix("folder:")).expanduser().resolve().name
-    folder = run_dir or Path("runs") / (profile + named)
+    folder = run_dir or _run_folder(profile, data)
     changes["batch_size"] = min(chosen.train.batch_size, len(images))  # a small folder is one batch
     try:
         chosen = replace(chosen, train=replace(chosen.train, **changes)).with_data(images.config)
@@ -181,34 +204,20 @@ def evaluate(
     """Judge samples: agreement, spread, Fréchet distance, nearest neighbour; each beside real images'."""
     from dataclasses import asdict
 
-    from diffusion_lib.metrics import Judge, table
-    from diffusion_lib.training.classifier import classifier_for
+    from diffusion_lib.metrics import table
 
     trained = _load(weights, device)
-    shape = trained.profile.data
-    sides = "x".join(map(str, shape.size))
-    name = data or shape.name
-    real, test = _data(name, sides if name.startswith("folder:") else None, next(trained.model.parameters()).device)
-    if real.config.class_names != shape.class_names or real.config.channels != shape.channels:
-        _fail(
-            f"{weights} draws {shape.channels} channel(s) of {', '.join(shape.class_names)}, but {name} has "
-            f"{real.config.channels} of {', '.join(real.config.class_names)}; name its own data with --data."
-        )
+    judge, accuracy = _judge(trained, data)
     scale = trained.profile.sample_scale if scale is None else scale
-    try:
-        classifier, accuracy = classifier_for(real, test, lambda told: typer.echo(told, err=True))
-        judge = Judge(classifier, test=test, train=real)
-    except ValueError as error:
-        _fail(error)
     images, label = _generate(trained, per_label, steps, scale, seed)
-    floor = "real digits" if shape.name == "mnist" else "real images"
+    floor = "real digits" if trained.profile.data.name == "mnist" else "real images"
     rows = {floor: judge.floor(len(label)), f"{Path(weights).stem}, {steps} steps": judge.score(images, label)}
     if as_json:
-        settings = {"weights": weights, "steps": steps, "scale": scale, "seed": seed, "data": real.source}
+        settings = {"weights": weights, "steps": steps, "scale": scale, "seed": seed, "data": judge.test.source}
         settings |= {"classifier_accuracy": accuracy}
         typer.echo(json.dumps({**settings, "rows": {k: asdict(v) for k, v in rows.items()}}, indent=2))
     else:
-        typer.echo(f"{table(rows)}\nData: {real.source}. Guidance scale: {scale:g}.")
+        typer.echo(f"{table(rows)}\nData: {judge.test.source}. Guidance scale: {scale:g}.")
         typer.echo(f"The classifier is right on {accuracy:.1%} of test images.")
 
 
