@@ -7,6 +7,7 @@ survives, where an entry does not work, or where the tests are red without any e
 
 import argparse
 import ast
+import gc
 import importlib
 import os
 import shutil
@@ -92,6 +93,7 @@ def warm_up(mutants: Iterable[Mutant]) -> None:
 
     torch.set_num_threads(1)
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # a process's first optimiser imports the compiler
+    gc.freeze()  # pytest collects garbage: what is here for good need not be searched by every child
 
 
 def _foreign_imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
@@ -225,6 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not healthy([m for m in mutants if not fault(m)], Path(forest).resolve()):
             return 1
         killed = {m.id for m in mutants if try_out(m, Path(forest).resolve()) == "killed"}
+    gc.unfreeze()  # or libraries complain at the end
     print(summary(mutants, killed))
     return int(len(killed) < len(mutants))
 
