@@ -37,7 +37,7 @@ SPEEDS, RESULTS, TABLE = HERE / "ablation_speeds.json", HERE / "ablation.jsonl",
 SECONDS, SCALES = 300, (1.0, 1.3, 1.5)
 ONE_STREAM = "one stream"  # how a record's samples were drawn; records without it repeat x_T as the first z
 LAPTOP = PROFILES["laptop"]
-BASE = replace(LAPTOP, train=replace(LAPTOP.train, levels="uniform"))
+BASE = replace(LAPTOP, train=replace(LAPTOP.train, timestep_sampling="uniform"))
 
 
 class TimeAndLabel(TimeEmbedding):
@@ -115,7 +115,7 @@ def weighing(weights: Callable[[NoiseSchedule], Tensor]) -> Loss:
     return loss
 
 
-EVEN = {"levels": "amplitude"}
+EVEN = {"timestep_sampling": "amplitude"}
 ROWS = {
     "base": Row("the `laptop` profile, but all levels drawn alike"),
     "laptop": Row("the `laptop` profile: levels drawn so that the amplitude is even", train=EVEN),
@@ -129,10 +129,10 @@ ROWS = {
     "width 24": Row("width 24, not 32", unet={"width": 24}),
     "width 48": Row("width 48, not 32", unet={"width": 48}),
     "patch 1": Row("no pixels folded; a third level keeps attention at 7x7",
-                   unet={"patch_size": 1, "multipliers": (1, 2, 2), "transformer_levels": (2,)}),
+                   unet={"patch_size": 1, "multipliers": (1, 2, 2), "transformer_stages": (2,)}),
     "patch 4": Row("4x4 pixels folded, width 64, one level of 7x7",
-                   unet={"patch_size": 4, "width": 64, "multipliers": (1,), "transformer_levels": (0,)}),
-    "attention 14": Row("a transformer at 14x14 too", unet={"transformer_levels": (0, 1)}),
+                   unet={"patch_size": 4, "width": 64, "multipliers": (1,), "transformer_stages": (0,)}),
+    "attention 14": Row("a transformer at 14x14 too", unet={"transformer_stages": (0, 1)}),
     "no dropping": Row("no label dropping, so no guidance", train={"label_dropout": 0.0}),
     "EMA 0.99": Row("EMA decay 0.99, not 0.999", train={"ema_decay": 0.99}),
     "constant rate": Row("constant learning rate", train={"decay": "constant"}),
@@ -205,7 +205,7 @@ def run_all(names: list[str], seeds: list[int], seconds: int) -> None:
                 "held_out_loss": held_out_loss(model, run.schedule, run.test_digits),
             }  # fmt: skip
             for scale in SCALES if run.config.label_dropout else (1.0,):
-                images = generate(model, run.schedule, label, 50, scale=scale, seed=seed)
+                images = generate(model, run.schedule, label, 50, guidance_scale=scale, seed=seed)
                 record[f"agreement_{scale:g}"] = label_agreement(classifier, images, label)
                 record[f"spread_{scale:g}"] = within_class_spread(images, label) / real_spread
             with RESULTS.open("a") as file:

@@ -151,9 +151,11 @@ def sampling_rows(test: Digits) -> list[str]:
         model = clipped(conditioned(trained.model, label), trained.schedule)
         return last(sample_ddpm(model, trained.schedule, x_T, generator=generator)).clamp(-1, 1)
 
-    scale = trained.profile.sample_scale
+    scale = trained.profile.guidance_scale
     for name, draw in {
-        f"50 DDIM steps, guidance {scale:g}": lambda: generate(trained.model, trained.schedule, label, scale=scale),
+        f"50 DDIM steps, guidance {scale:g}": lambda: generate(
+            trained.model, trained.schedule, label, guidance_scale=scale
+        ),
         "50 DDIM steps": lambda: generate(trained.model, trained.schedule, label),
         "1000 DDPM steps": ddpm,
     }.items():

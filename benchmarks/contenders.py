@@ -30,7 +30,9 @@ Probe = tuple[nn.Module, Callable[[], Any]]  # the network, and a forward pass o
 def ours(profile_name: str, digits: Digits, batch: int, device: torch.device) -> tuple[Step, Probe]:
     """The library's own step."""
     profile = PROFILES[profile_name]
-    profile = replace(profile, train=replace(profile.train, batch_size=batch, label_dropout=0.0, levels="uniform"))
+    profile = replace(
+        profile, train=replace(profile.train, batch_size=batch, label_dropout=0.0, timestep_sampling="uniform")
+    )
     trainer = Trainer(profile, digits, digits, device)
     count = len(trainer.train_digits)
     step = lambda: trainer.step(torch.randint(0, count, (batch,), device=device))  # noqa: E731
@@ -56,7 +58,7 @@ def diffusers(profile_name: str, digits: Digits, batch: int, device: torch.devic
     config: UNetConfig = PROFILES[profile_name].unet
     widths = tuple(config.width * m for m in config.multipliers)
     down = tuple(
-        "CrossAttnDownBlock2D" if i in config.transformer_levels else "DownBlock2D" for i in range(len(widths))
+        "CrossAttnDownBlock2D" if i in config.transformer_stages else "DownBlock2D" for i in range(len(widths))
     )
     up = tuple(name.replace("Down", "Up") for name in reversed(down))
     pixels, side = config.patch_size**2, 28 // config.patch_size

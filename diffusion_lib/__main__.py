@@ -79,7 +79,7 @@ def _generate(trained: Any, per_label: int, steps: int, scale: float, seed: int)
     device = next(trained.model.parameters()).device
     label = torch.arange(trained.profile.data.num_classes, device=device).repeat(per_label)
     try:
-        return generate(trained.model, trained.schedule, label, steps, scale=scale, seed=seed), label
+        return generate(trained.model, trained.schedule, label, steps, guidance_scale=scale, seed=seed), label
     except ValueError as error:
         _fail(error)
 
@@ -96,8 +96,8 @@ def _data(name: str, size: str | None, device: Any = "cpu") -> Any:
 
 def _judge(trained: Any, name: str | None) -> tuple[Any, float]:
     """What judges samples of these weights, beside images of ``name`` or of their own data; and its accuracy."""
-    from diffusion_lib.training.classifier import classifier_for
     from diffusion_lib.metrics import Judge
+    from diffusion_lib.training.classifier import classifier_for
 
     drawn, device = trained.profile.data, next(trained.model.parameters()).device
     name = name or drawn.name
@@ -171,7 +171,7 @@ def sample(
     if out.suffix not in (".npz", ".png"):
         _fail(f"--out must end in .npz or .png, but is {out}.")
     trained = _load(weights, device)
-    scale = trained.profile.sample_scale if scale is None else scale
+    scale = trained.profile.guidance_scale if scale is None else scale
     start = time.perf_counter()
     images, label = (tensor.cpu() for tensor in _generate(trained, per_label, steps, scale, seed))
     seconds = time.perf_counter() - start
@@ -208,7 +208,7 @@ def evaluate(
 
     trained = _load(weights, device)
     judge, accuracy = _judge(trained, data)
-    scale = trained.profile.sample_scale if scale is None else scale
+    scale = trained.profile.guidance_scale if scale is None else scale
     images, label = _generate(trained, per_label, steps, scale, seed)
     floor = "real digits" if trained.profile.data.name == "mnist" else "real images"
     rows = {floor: judge.floor(len(label)), f"{Path(weights).stem}, {steps} steps": judge.score(images, label)}

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 Kind = Literal["linear", "cosine"]
 Decay = Literal["constant", "cosine"]
-Levels = Literal["uniform", "amplitude"]
+TimestepSampling = Literal["uniform", "amplitude"]
 
 
 def _among(name: str, value: str, accepted: Any) -> None:
@@ -58,9 +58,13 @@ class UNetConfig:
     image_channels: int = 1
     image_size: tuple[int, int] = (28, 28)  # height, width of a sample; other sizes that fit still pass through
     patch_size: int = 1  # fold patch_size x patch_size pixels into channels before the first convolution
-    width: int = 64  # channels at the first level
-    multipliers: tuple[int, ...] = (1, 2, 4)  # channels at level i: width * multipliers[i]
-    transformer_levels: tuple[int, ...] = (0, 1, 2)  # levels with a transformer; the middle always has one
+    width: int = 64  # channels at the first stage
+    multipliers: tuple[int, ...] = (1, 2, 4)  # channels at stage i: width * multipliers[i]
+    transformer_stages: tuple[int, ...] = (
+        0,
+        1,
+        2,
+    )  # stages (resolutions) with a transformer; the middle always has one
     time_dim: int = 256  # length of the time vector
     context_dim: int = 64  # length of each label token
     context_tokens: int = 4  # 1 is the original homework's design, and is not attention: see notebook 02
@@ -72,9 +76,9 @@ class UNetConfig:
             raise ValueError(f"width must be a multiple of 8, but is {self.width}.")
         if not self.multipliers or min(self.multipliers) < 1:
             raise ValueError(f"multipliers must be one or more positive integers, but are {self.multipliers}.")
-        if not set(self.transformer_levels) <= set(range(len(self.multipliers))):
-            levels = f"0 ... {len(self.multipliers) - 1}"
-            raise ValueError(f"transformer_levels must lie in {levels}, but are {self.transformer_levels}.")
+        if not set(self.transformer_stages) <= set(range(len(self.multipliers))):
+            stages = f"0 ... {len(self.multipliers) - 1}"
+            raise ValueError(f"transformer_stages must lie in {stages}, but are {self.transformer_stages}.")
         counts = ("image_channels", "patch_size", "time_dim", "context_dim", "context_tokens", "num_classes")
         _hold(self, **{name: (getattr(self, name) >= 1, "at least 1") for name in counts})
         _hold(self, dropout=(0 <= self.dropout < 1, "in [0, 1)"))
@@ -109,7 +113,7 @@ class TrainConfig:
     ema_decay: float = 0.999
     grad_clip: float = 1.0
     label_dropout: float = 0.0  # share of labels replaced by the null label, for guidance
-    levels: Levels = "uniform"  # t drawn evenly, or so that the signal's amplitude √ᾱ is
+    timestep_sampling: TimestepSampling = "uniform"  # t drawn evenly, or so that the signal's amplitude √ᾱ is
     max_images: int | None = None  # train on the first max_images only
     snapshot_epochs: tuple[int, ...] = ()  # save a sample grid and the averaged weights after these
     seed: int = 0
@@ -118,7 +122,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _among("decay", self.decay, Decay)
-        _among("levels", self.levels, Levels)
+        _among("timestep_sampling", self.timestep_sampling, TimestepSampling)
         _hold(
             self,
             epochs=(self.epochs >= 1, "at least 1"),
@@ -141,7 +145,7 @@ class Profile:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     sample_steps: int = 50  # DDIM steps of a sample
-    sample_scale: float = 1.0  # guidance of a sample; above 1 only with label_dropout
+    guidance_scale: float = 1.0  # guidance of a sample; above 1 only with label_dropout
     data: DataConfig = field(default_factory=DataConfig)
 
     def with_data(self, data: DataConfig) -> "Profile":
@@ -167,6 +171,7 @@ class Profile:
 
         Settings of training that no longer exist are left out: they do not shape a network.
         """
+        values = current_names(values)
         known = {f.name for f in fields(TrainConfig)}
 
         def tuples(d: dict[str, Any]) -> dict[str, Any]:
@@ -178,16 +183,24 @@ class Profile:
             schedule=ScheduleConfig(**tuples(values["schedule"])),
             train=TrainConfig(**tuples({k: v for k, v in values["train"].items() if k in known})),
             sample_steps=values["sample_steps"],
-            sample_scale=values["sample_scale"],
+            guidance_scale=values["guidance_scale"],
             data=DataConfig(**tuples(values.get("data", {}))),  # older files were all of MNIST
         )
+
+
+RENAMED = {"transformer_levels": "transformer_stages", "levels": "timestep_sampling", "sample_scale": "guidance_scale"}
+
+
+def current_names(values: dict[str, Any]) -> dict[str, Any]:
+    """A profile's dict with settings of former names, which older files have, under their present ones."""
+    return {RENAMED.get(k, k): current_names(v) if isinstance(v, dict) else v for k, v in values.items()}
 
 
 PROFILES = {
     "tiny": Profile(
         name="tiny",
         unet=UNetConfig(
-            patch_size=2, width=16, multipliers=(1, 2), transformer_levels=(1,), time_dim=32, context_dim=16
+            patch_size=2, width=16, multipliers=(1, 2), transformer_stages=(1,), time_dim=32, context_dim=16
         ),
         # T = 100 needs the cosine schedule: 1e-4 ... 0.02 would leave 36 % of the signal's variance.
         schedule=ScheduleConfig(kind="cosine", num_timesteps=100),
@@ -196,24 +209,24 @@ PROFILES = {
     ),
     "laptop": Profile(
         name="laptop",
-        unet=UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_levels=(1,), time_dim=128),
+        unet=UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_stages=(1,), time_dim=128),
         schedule=ScheduleConfig(kind="linear", num_timesteps=1000),
         # benchmarks/ablation.md has the reasons: a transformer at 14 x 14 cost more than it brought, patch 4 was worse,
-        # and levels even in amplitude learn sooner to obey the label, and lose less spread for it.
+        # and timesteps even in amplitude learn sooner to obey the label, and lose less spread for it.
         train=TrainConfig(
             epochs=30,
             learning_rate=4e-3,
             warmup_steps=200,
             decay="cosine",
             label_dropout=0.1,
-            levels="amplitude",
+            timestep_sampling="amplitude",
             snapshot_epochs=(1, 2, 5, 10, 15, 20, 30),
         ),
-        sample_scale=1.2,
+        guidance_scale=1.2,
     ),
     "full": Profile(
         name="full",
-        unet=UNetConfig(width=64, multipliers=(1, 2, 4), transformer_levels=(0, 1, 2), time_dim=256),
+        unet=UNetConfig(width=64, multipliers=(1, 2, 4), transformer_stages=(0, 1, 2), time_dim=256),
         schedule=ScheduleConfig(kind="linear", num_timesteps=1000),
         train=TrainConfig(
             epochs=30, learning_rate=2e-4, snapshot_epochs=(1, 2, 5, 10, 15, 20, 30), bfloat16=True, compile=True

@@ -98,8 +98,8 @@ def last(steps: Iterator[SampleStep]) -> Images:
     return final[0].x
 
 
-def asked_for(model: LabelledModel, schedule: NoiseSchedule, label: Labels | None, scale: float) -> EpsModel:
-    """The model with its label fixed, guided where ``scale`` is not 1, and its x̂_0 clipped."""
+def denoiser(model: LabelledModel, schedule: NoiseSchedule, label: Labels | None, scale: float) -> EpsModel:
+    """The predictor of noise that a sample is drawn with: label fixed, guided unless ``scale`` is 1, x̂_0 clipped."""
     plain = conditioned(model, label) if label is None or scale == 1 else guided(model, label, scale)
     return clipped(plain, schedule)
 
@@ -113,7 +113,7 @@ def sdedit(
     noise: Images,
     num_steps: int = 50,
     *,
-    scale: float = 1.0,
+    guidance_scale: float = 1.0,
     eta: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Iterator[SampleStep]:
@@ -124,7 +124,7 @@ def sdedit(
     """
     t = torch.full((len(x_start),), level, device=x_start.device)
     x_t = q_sample(schedule, x_start, t, noise)
-    eps_model = asked_for(model, schedule, label, scale)
+    eps_model = denoiser(model, schedule, label, guidance_scale)
     steps = min(num_steps, level + 1)
     yield from sample_ddim(eps_model, schedule, x_t, steps, eta=eta, generator=generator, start=level)
 
@@ -135,7 +135,7 @@ def generate(
     label: Labels,
     num_steps: int = 50,
     *,
-    scale: float = 1.0,
+    guidance_scale: float = 1.0,
     eta: float = 1.0,
     seed: int = 0,
     shape: tuple[int, int, int] | None = None,
@@ -143,8 +143,8 @@ def generate(
 ) -> Images:
     """One image for each entry of ``label``, (B, C, H, W) in [-1, 1], by DDIM with a clipped x̂_0.
 
-    ``scale`` above 1 guides towards the label, for a model that was trained with label dropping. Fresh noise on
-    the way (``eta`` = 1) lets later steps repair what earlier ones got wrong: notebook 04 measures it. One
+    ``guidance_scale`` above 1 guides towards the label, for a model that was trained with label dropping. Fresh noise
+    on the way (``eta`` = 1) lets later steps repair what earlier ones got wrong: notebook 04 measures it. One
     generator, seeded with ``seed``, draws x_T of all images and then every z, on the CPU, so that every device sees
     the same noise. ``batch_size`` images are walked at a time.
     """
@@ -153,6 +153,6 @@ def generate(
     x_T = torch.randn((len(label), *sides), generator=generator).to(label.device)
     images = []
     for part, x in zip(label.split(batch_size), x_T.split(batch_size), strict=True):
-        eps_model = asked_for(model, schedule, part, scale)
+        eps_model = denoiser(model, schedule, part, guidance_scale)
         images.append(last(sample_ddim(eps_model, schedule, x, num_steps, eta=eta, generator=generator)).clamp(-1, 1))
     return torch.cat(images)

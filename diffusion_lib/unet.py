@@ -129,7 +129,7 @@ class Upsample(nn.Module):
         return self.conv(x)
 
 
-class Level(nn.Module):
+class Stage(nn.Module):
     """What happens at one resolution: a residual block, and a transformer where the config asks for one."""
 
     def __init__(self, in_channels: int, out_channels: int, config: UNetConfig, transformer: bool) -> None:
@@ -157,14 +157,14 @@ class UNet(nn.Module):
         self.down, self.downsamples = nn.ModuleList(), nn.ModuleList()
         self.up, self.upsamples = nn.ModuleList(), nn.ModuleList()
         for i, width in enumerate(widths):
-            here = i in config.transformer_levels
-            self.down.append(Level(width, width, config, here))
-            self.up.insert(0, Level(2 * width, width, config, here))
+            here = i in config.transformer_stages
+            self.down.append(Stage(width, width, config, here))
+            self.up.insert(0, Stage(2 * width, width, config, here))
             if i + 1 < len(widths):
                 self.downsamples.append(Downsample(width, widths[i + 1]))
                 self.upsamples.insert(0, Upsample(widths[i + 1], width))
-        self.middle1 = Level(widths[-1], widths[-1], config, transformer=True)
-        self.middle2 = Level(widths[-1], widths[-1], config, transformer=False)
+        self.middle1 = Stage(widths[-1], widths[-1], config, transformer=True)
+        self.middle2 = Stage(widths[-1], widths[-1], config, transformer=False)
         self.norm_out = group_norm(widths[0])
         self.conv_out = nn.Conv2d(widths[0], pixels, 3, padding=1)
 

@@ -18,22 +18,22 @@ from diffusion_lib.training.checkpoints import (
     shipped_history,
     shipped_quality,
 )
-from diffusion_lib.unet import Level
+from diffusion_lib.unet import Stage
 
 
 def samples() -> Picture:
     """Ten digits of each label, 50 DDIM steps."""
     trained = load_pretrained()
     label = torch.arange(trained.profile.data.num_classes).repeat(10)
-    images = generate(trained.model, trained.schedule, label, scale=trained.profile.sample_scale)
+    images = generate(trained.model, trained.schedule, label, guidance_scale=trained.profile.guidance_scale)
     return sample_grid(images, label, data=trained.profile.data)
 
 
 def both_ways() -> Picture:
     """Top: the forward process. Bottom: a new digit grown from the noise that the top row ends in."""
     trained, levels = load_pretrained(), [0, 100, 200, 300, 450, 600, 800, 999]
-    schedule, label, scale = trained.schedule, torch.tensor([3]), trained.profile.sample_scale
-    start = generate(trained.model, schedule, label, scale=scale, seed=4)
+    schedule, label, scale = trained.schedule, torch.tensor([3]), trained.profile.guidance_scale
+    start = generate(trained.model, schedule, label, guidance_scale=scale, seed=4)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(start.shape, generator=generator)
     forward = [q_sample(schedule, start, torch.tensor([t]), noise) for t in levels]
@@ -87,7 +87,7 @@ def time_bias() -> Picture:
     trained = load_pretrained()
     with torch.no_grad():
         vector = trained.model.time(torch.arange(len(trained.schedule)))
-        bias = cast(Level, trained.model.down[0]).block.time(torch.nn.functional.silu(vector))
+        bias = cast(Stage, trained.model.down[0]).block.time(torch.nn.functional.silu(vector))
     alt = (
         "The learned time bias of each channel of the first block, for every t. Some channels change early, some late."
     )
@@ -97,7 +97,7 @@ def time_bias() -> Picture:
 def label_attention() -> Picture:
     """Which of four label tokens each of 7 x 7 pixels reads, for five digits at t = 300."""
     trained, label = load_pretrained(), torch.tensor([0, 2, 3, 6, 8])
-    images = generate(trained.model, trained.schedule, label, scale=trained.profile.sample_scale, seed=2)
+    images = generate(trained.model, trained.schedule, label, guidance_scale=trained.profile.guidance_scale, seed=2)
     t, noise = torch.full((5,), 300), torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     assert trained.model.middle1.transformer is not None
     layer = trained.model.middle1.transformer.cross_attention
@@ -188,7 +188,7 @@ def failures() -> Picture:
     """The samples that a classifier believes least, of all labels, of the 2s and of the 6s."""
     trained = load_pretrained()
     label = torch.arange(trained.profile.data.num_classes).repeat(30)
-    images = generate(trained.model, trained.schedule, label, scale=trained.profile.sample_scale, seed=1)
+    images = generate(trained.model, trained.schedule, label, guidance_scale=trained.profile.guidance_scale, seed=1)
     with torch.no_grad():
         belief = load_classifier()(images).softmax(dim=1).gather(1, label[:, None])[:, 0]
     groups = [torch.arange(len(label)), *((label == digit).nonzero().flatten() for digit in (2, 6))]

@@ -38,14 +38,14 @@ def main(name: str) -> None:
         raise SystemExit(f"This needs MNIST, but the data is {train.source}.")
     classifier, _ = classifier_for(train, test, print)
     judge = Judge(classifier, test=test, train=train)
-    usual = trained.profile.sample_scale
+    usual = trained.profile.guidance_scale
     card = json.loads((WEIGHTS / f"{name}.json").read_text(encoding="utf-8")) | {"scores": scores(trained, judge)}
     (WEIGHTS / f"{name}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     save_small(WEIGHTS / f"{name}.safetensors", trained.model, trained.profile, card)
 
     def measured(per_label: int, steps: int, scale: float, eta: float = 1.0) -> dict[str, Any]:
         label = torch.arange(data.num_classes, device=device).repeat(per_label)
-        images = generate(trained.model, trained.schedule, label, steps, scale=scale, eta=eta, seed=1)
+        images = generate(trained.model, trained.schedule, label, steps, guidance_scale=scale, eta=eta, seed=1)
         found = asdict(judge.score(images, label))
         found |= {"steps": steps, "scale": scale, "eta": eta}
         print(found, flush=True)

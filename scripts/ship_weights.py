@@ -36,8 +36,8 @@ def main(run: Path, folder: Path = WEIGHTS, per_label: int = 100) -> None:
     device = default_device()
     trained = load_model(run / "checkpoint.safetensors", device)
     card, name = json.loads((run / "card.json").read_text()), trained.profile.name
-    steps, scale = PROFILES[name].sample_steps, PROFILES[name].sample_scale
-    profile = replace(trained.profile, sample_steps=steps, sample_scale=scale)
+    steps, scale = PROFILES[name].sample_steps, PROFILES[name].guidance_scale
+    profile = replace(trained.profile, sample_steps=steps, guidance_scale=scale)
     card |= {"profile": profile.to_dict(), "seed": profile.train.seed}
     card |= timing(History.read(run / "history.jsonl").epochs)
     weights = folder / f"{name}.safetensors"
@@ -52,7 +52,7 @@ def main(run: Path, folder: Path = WEIGHTS, per_label: int = 100) -> None:
     snapshots, wanted = {}, torch.arange(profile.data.num_classes).repeat(8).to(device)
     for epoch in (e for e in profile.train.snapshot_epochs if e <= profile.train.epochs):
         model = load_model(run / f"epoch_{epoch}.safetensors", device).model
-        samples = generate(model, trained.schedule, wanted, steps, scale=scale)
+        samples = generate(model, trained.schedule, wanted, steps, guidance_scale=scale)
         snapshots[str(epoch)] = to_bytes(samples.cpu())
     save_tensors(folder / f"{name}.snapshots.safetensors", snapshots, {"labels": wanted.tolist()})
     (folder / f"{name}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
@@ -68,9 +68,11 @@ def scores(shipped: Pretrained, judge: Judge, per_label: int = 100) -> dict[str,
     profile, device = shipped.profile, shipped.schedule.betas.device
     label = torch.arange(profile.data.num_classes, device=device).repeat(per_label)
     rows = {"real digits": judge.floor(len(label))}
-    guided = {"samples": profile.sample_scale} | ({"samples, no guidance": 1.0} if profile.sample_scale != 1 else {})
+    guided = {"samples": profile.guidance_scale} | (
+        {"samples, no guidance": 1.0} if profile.guidance_scale != 1 else {}
+    )
     for row, scale in guided.items():
-        images = generate(shipped.model, shipped.schedule, label, profile.sample_steps, scale=scale)
+        images = generate(shipped.model, shipped.schedule, label, profile.sample_steps, guidance_scale=scale)
         rows[row] = judge.score(images, label)
     print(table(rows))
     command = f"python -m diffusion_lib evaluate --weights {profile.name}"

@@ -40,7 +40,7 @@ def test_sampling_and_loss_stay_in_float32(name):
     images, label = torch.zeros(2, 1, 28, 28, device=META), torch.zeros(2, dtype=torch.long, device=META)
     with NoFloat64OffTheCPU():
         for schedule in (exact.to(META), exact):  # moved, and left behind in float64 on the CPU
-            assert generate(model, schedule, label, 2, scale=1.5).device.type == "meta"
+            assert generate(model, schedule, label, 2, guidance_scale=1.5).device.type == "meta"
             last(sdedit(model, schedule, images, label, 5, images, 2))
             next(sample_ddpm(model, schedule, images))
             assert ddpm_loss(model, schedule, images, label).dtype == torch.float32
@@ -51,7 +51,7 @@ def test_a_training_step_stays_in_float32(levels):
     from dataclasses import replace
 
     profile, digits = PROFILES["tiny"], load_stand_in("test")
-    profile = replace(profile, train=replace(profile.train, levels=levels, bfloat16=False))
+    profile = replace(profile, train=replace(profile.train, timestep_sampling=levels, bfloat16=False))
     trainer = Trainer(profile, digits, digits, torch.device("cpu"))
     u = torch.rand(8, device="cpu")
     assert trainer.draw_t(trainer.schedule, u).dtype == torch.int64

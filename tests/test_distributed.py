@@ -15,7 +15,7 @@ from diffusion_lib.training.history import History
 from diffusion_lib.training.loop import fit
 from diffusion_lib.training.processes import Team
 
-BIG = replace(PROFILE, train=replace(PROFILE.train, max_images=256, levels="amplitude"))
+BIG = replace(PROFILE, train=replace(PROFILE.train, max_images=256, timestep_sampling="amplitude"))
 
 
 def start(tmp_path, dies_after=None):

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from diffusion_lib.training.history import History
 
 

@@ -27,7 +27,7 @@ def test_the_environment_names_the_profile_unless_the_caller_does(monkeypatch):
     ("patch", "multipliers", "side"), [(1, (1,), 1), (1, (1, 2, 4), 4), (2, (1, 2), 4), (3, (1, 1), 6)]
 )
 def test_sides_must_survive_folding_and_halving(patch, multipliers, side):
-    assert UNetConfig(patch_size=patch, multipliers=multipliers, transformer_levels=()).side_multiple == side
+    assert UNetConfig(patch_size=patch, multipliers=multipliers, transformer_stages=()).side_multiple == side
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,9 @@ def test_sides_must_survive_folding_and_halving(patch, multipliers, side):
         ({"width": 20}, "multiple of 8, but is 20"),
         ({"width": 0}, "multiple of 8, but is 0"),
         ({"multipliers": (1, 0)}, r"positive integers, but are \(1, 0\)"),
-        ({"transformer_levels": (0, 3)}, r"lie in 0 ... 2, but are \(0, 3\)"),
-        ({"context_tokens": 0}, "at least 1, but are 0 and 1"),
-        ({"patch_size": 0}, "at least 1, but are 4 and 0"),
+        ({"transformer_stages": (0, 3)}, r"lie in 0 ... 2, but are \(0, 3\)"),
+        ({"context_tokens": 0}, "context_tokens must be at least 1, but is 0"),
+        ({"patch_size": 0}, "patch_size must be at least 1, but is 0"),
     ],
 )
 def test_a_shape_that_cannot_be_built_is_told(wrong, words):

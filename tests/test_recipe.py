@@ -9,7 +9,14 @@ import torch
 from diffusion_lib.data import Digits
 from diffusion_lib.profiles import TrainConfig
 from diffusion_lib.schedules import NoiseSchedule, linear_betas
-from diffusion_lib.training.recipe import draw_levels, drop_labels, ema_update, held_out_loss, learning_rate
+from diffusion_lib.training.recipe import (
+    drop_labels,
+    ema_update,
+    held_out_loss,
+    learning_rate,
+    uniform,
+    weighted,
+)
 
 
 def test_ema_update_is_its_formula():
@@ -94,13 +101,14 @@ def test_the_held_out_loss_by_hand():
     assert found == pytest.approx([((answer - noise) ** 2).mean().item()] * 2, rel=1e-5)
 
 
-def test_levels_are_drawn_with_replacement_and_by_weight():
-    cpu = torch.device("cpu")
-    weights = torch.tensor([0.0, 3.0, 1.0])
-    drawn = draw_levels(3, 4000, weights, cpu)
+def test_timesteps_are_drawn_by_weight_and_alike():
+    """Both are inverse distribution functions: even steps of u come out in proportion to the weights."""
+    schedule, u = NoiseSchedule.from_betas(torch.tensor([0.1, 0.2, 0.3, 0.4])), (torch.arange(4000) + 0.5) / 4000
+    weights = torch.tensor([0.0, 3.0, 0.0, 1.0])
+    drawn = weighted(lambda s: weights)(schedule, u)
     assert drawn.dtype == torch.int64
-    share = drawn.bincount(minlength=3) / 4000
-    assert share[0] == 0
-    assert abs(share[1] - 0.75) < 0.05  # seven standard errors
-    share = draw_levels(4, 4000, None, cpu).bincount(minlength=4) / 4000
-    assert (share - 0.25).abs().max() < 0.05
+    assert drawn.bincount(minlength=4).tolist() == [0, 3000, 0, 1000]
+    assert uniform(schedule, u).bincount().tolist() == [1000] * 4
+    ends = torch.tensor([0.0, 1 - 2**-24])
+    assert weighted(lambda s: weights)(schedule, ends).tolist() == [1, 3]
+    assert uniform(schedule, ends).tolist() == [0, 3]

@@ -297,7 +297,7 @@ def test_generate_guides_and_clips_as_by_hand(scale):
         seen.append((t[0].item(), x.double()))
         return answer(x, label)
 
-    drawn = generate(model, schedule.to("cpu"), label, 4, scale=scale, eta=0.0, shape=(1, 6, 5))
+    drawn = generate(model, schedule.to("cpu"), label, 4, guidance_scale=scale, eta=0.0, shape=(1, 6, 5))
     visited = dict(seen)
     assert list(visited) == [59, 39, 20, 0]
     states = ddim_by_hand(schedule, visited[59], label, scale, list(visited))
@@ -311,7 +311,9 @@ def test_generate_guides_and_clips_as_by_hand(scale):
 @pytest.mark.parametrize(("label", "scale"), [(None, 2.0), (torch.tensor([3, 7]), 1.0), (torch.tensor([3, 7]), 2.5)])
 def test_sdedit_asks_for_the_label_as_strongly_as_it_is_told(label, scale):
     schedule, x, noise = NoiseSchedule.from_betas(cosine_betas(60)), images(2, 1, 4, 3), images(2, 1, 4, 3, seed=1)
-    found = list(sdedit(lambda x, t, y=None: answer(x, y), schedule, x, label, 40, noise, 3, scale=scale, eta=0.0))
+    found = list(
+        sdedit(lambda x, t, y=None: answer(x, y), schedule, x, label, 40, noise, 3, guidance_scale=scale, eta=0.0)
+    )
     start = q_sample(schedule, x, torch.tensor([40, 40]), noise)
     expected = ddim_by_hand(schedule, start, label, None if label is None else scale, [40, 20, 0])
     for step, state in zip(found, expected[1:], strict=True):

@@ -49,7 +49,7 @@ Trainer.update = dies_in_its_15th_step
 
 
 def with_levels(levels):
-    return replace(PROFILE, train=replace(PROFILE.train, levels=levels))
+    return replace(PROFILE, train=replace(PROFILE.train, timestep_sampling=levels))
 
 
 def test_a_killed_run_continues_bit_for_bit(stand_in, tmp_path):
@@ -184,8 +184,18 @@ def test_a_checkpoint_from_before_a_setting_existed_means_its_default(stand_in):
     trainer = Trainer(with_levels("amplitude"), stand_in, stand_in, CPU)
     info = {"profile": json.loads(json.dumps(trainer.profile.to_dict())), "num_averaged": 1, "data": stand_in.source}
     assert difference(trainer.profile, stand_in, info) == ""
-    del info["profile"]["train"]["levels"]
-    assert difference(trainer.profile, stand_in, info) == "train.levels was 'uniform' and is now 'amplitude'"
+    del info["profile"]["train"]["timestep_sampling"]
+    assert difference(trainer.profile, stand_in, info) == "train.timestep_sampling was 'uniform' and is now 'amplitude'"
+
+
+def test_files_with_former_names_of_settings_are_understood(stand_in):
+    values = with_levels("amplitude").to_dict()
+    values["unet"]["transformer_levels"] = values["unet"].pop("transformer_stages")
+    values["train"]["levels"] = values["train"].pop("timestep_sampling")
+    values["sample_scale"] = values.pop("guidance_scale")
+    assert Profile.from_dict(values) == with_levels("amplitude")
+    info = {"profile": values, "num_averaged": 1, "data": stand_in.source}
+    assert difference(with_levels("amplitude"), stand_in, info) == ""
 
 
 def test_a_setting_that_no_longer_exists_does_not_keep_weights_from_being_loaded(stand_in):

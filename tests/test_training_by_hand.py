@@ -22,7 +22,7 @@ from diffusion_lib.unet import UNet
 COUNT, BATCH = 128, 32
 # A label for each image, so that the label that is shown tells which image it was.
 NETWORK = UNetConfig(
-    patch_size=4, width=8, multipliers=(1,), transformer_levels=(), time_dim=8, context_dim=8, num_classes=COUNT
+    patch_size=4, width=8, multipliers=(1,), transformer_stages=(), time_dim=8, context_dim=8, num_classes=COUNT
 )
 STEPS = COUNT // BATCH  # in an epoch
 

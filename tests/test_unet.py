@@ -13,7 +13,7 @@ from diffusion_lib.samplers import generate
 from diffusion_lib.training.checkpoints import load_pretrained
 from diffusion_lib.unet import Attention, ResBlock, UNet
 
-SMALL = UNetConfig(width=16, multipliers=(1, 2, 3), transformer_levels=(0, 1, 2), time_dim=24, context_dim=20)
+SMALL = UNetConfig(width=16, multipliers=(1, 2, 3), transformer_stages=(0, 1, 2), time_dim=24, context_dim=20)
 
 
 def small(**changes):
@@ -46,7 +46,7 @@ def test_the_shipped_network_computes_what_its_docstrings_say():
     assert expected.std() > 0.1
 
 
-@pytest.mark.parametrize("changes", [{}, {"patch_size": 2, "multipliers": (1, 2), "transformer_levels": (1,)}])
+@pytest.mark.parametrize("changes", [{}, {"patch_size": 2, "multipliers": (1, 2), "transformer_stages": (1,)}])
 def test_every_parameter_gets_gradient(changes):
     model, (x, t, label) = small(**changes), batch(4)
     ((model(x, t, label) - images(*x.shape, seed=1, dtype=torch.float32)) ** 2).mean().backward()
@@ -166,7 +166,7 @@ def test_a_label_out_of_range_is_told():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"width": 12}, {"multipliers": ()}, {"transformer_levels": (3,)}, {"context_tokens": 0}, {"patch_size": 0},
+        {"width": 12}, {"multipliers": ()}, {"transformer_stages": (3,)}, {"context_tokens": 0}, {"patch_size": 0},
         {"num_classes": 0}, {"image_channels": 0}, {"time_dim": 0}, {"context_dim": 0}, {"dropout": 1.0},
     ],
 )  # fmt: skip
@@ -179,7 +179,7 @@ def test_an_impossible_config_is_refused(changes):
 def test_every_width_runs(multipliers):
     levels = tuple(range(len(multipliers)))
     for width in range(8, 97, 8):
-        config = UNetConfig(width=width, multipliers=multipliers, transformer_levels=levels, time_dim=8, context_dim=8)
+        config = UNetConfig(width=width, multipliers=multipliers, transformer_stages=levels, time_dim=8, context_dim=8)
         side = config.side_multiple
         with torch.device("meta"):  # shapes alone: groups and heads must divide the channels
             model = UNet(config)
@@ -209,7 +209,11 @@ def test_a_network_of_another_precision_samples(dtype):
     [
         (ScheduleConfig(), {"kind": "cosin"}, "unknown schedule 'cosin'; choose one of linear, cosine"),
         (ScheduleConfig(), {"num_timesteps": 0}, "num_timesteps must be at least 1, but is 0"),
-        (TrainConfig(), {"levels": "amplitudes"}, "unknown levels 'amplitudes'; choose one of uniform, amplitude"),
+        (
+            TrainConfig(),
+            {"timestep_sampling": "amplitudes"},
+            "unknown timestep_sampling 'amplitudes'; choose one of uniform, amplitude",
+        ),
         (TrainConfig(), {"decay": "cos"}, "unknown decay 'cos'; choose one of constant, cosine"),
         (TrainConfig(), {"batch_size": 0}, "batch_size must be at least 1, but is 0"),
         (TrainConfig(), {"epochs": 0}, "epochs must be at least 1, but is 0"),

@@ -192,7 +192,8 @@ class SketchPad(anywidget.AnyWidget):
         wanted = f"any {self.noun}" if label is None else a(self.names[self.label])
         steps = sdedit(
             self.trained.model, self.trained.schedule, self.drawing.to(device), label, self.level,
-            self.noise.to(device), self.num_steps, scale=self.trained.profile.sample_scale, generator=self.generator,
+            self.noise.to(device), self.num_steps, guidance_scale=self.trained.profile.guidance_scale,
+            generator=self.generator,
         )  # fmt: skip
         for count, step in enumerate(steps, start=1):
             self._show(step.x.cpu(), step.x_start.cpu())

@@ -72,7 +72,7 @@ class Trainer:
         self.train_digits = train.take(self.config.max_images or len(train)).to(device)
         self.test_digits = test.to(device)
         self.schedule = make_schedule(profile.schedule).to(device)
-        self.loss, self.draw_t = loss, draw_t or TIMESTEP_SAMPLING[self.config.levels]
+        self.loss, self.draw_t = loss, draw_t or TIMESTEP_SAMPLING[self.config.timestep_sampling]
         self.null_label = profile.unet.num_classes
         torch.manual_seed(self.config.seed)
         # channels_last is the layout that convolutions want: 1.2 times faster on two CPU cores.
@@ -232,11 +232,11 @@ def fit(
             if (folder / "checkpoint.safetensors").exists():
                 trainer.load(folder / "checkpoint.safetensors")
             team.wait()  # all have read before one writes
-            history.path = history.path if team.leads else None
+            history.path = history.path if team.is_main else None
             history.cut(trainer.epoch)
-        if not team.leads:
+        if not team.is_main:
             folder = on_epoch = None
-        _run(trainer, history, folder, on_epoch, progress and team.leads)
+        _run(trainer, history, folder, on_epoch, progress and team.is_main)
     return Trained(trainer.ema.eval().requires_grad_(False), trainer.schedule, history)
 
 

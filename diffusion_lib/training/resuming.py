@@ -1,13 +1,12 @@
 """Continuing a run: is the checkpoint one of this run, and how its optimiser's state is laid out."""
 
-import json
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from diffusion_lib.data import Digits
-from diffusion_lib.profiles import Profile
+from diffusion_lib.profiles import Profile, current_names
 
 MAY_CHANGE = {"train.epochs", "train.snapshot_epochs"}  # between two sittings of one run
 
@@ -19,17 +18,16 @@ def difference(profile: Profile, images: Digits, info: dict[str, Any]) -> str:
     """
     if "num_averaged" not in info:
         return "it holds no training state"
-    ours = json.loads(json.dumps(profile.to_dict()))  # tuples become lists, as in the file
+    ours, theirs = profile.to_dict(), current_names(info["profile"])
     default = Profile("").to_dict()  # what a file means that was written before a setting existed
     found = [
         f"{section}.{key} was {was!r} and is now {value!r}"
         for section in ("unet", "schedule", "train")
         for key, value in ours[section].items()
-        if (was := info["profile"][section].get(key, default[section][key])) != value
-        and f"{section}.{key}" not in MAY_CHANGE
+        if (was := theirs[section].get(key, default[section][key])) != value and f"{section}.{key}" not in MAY_CHANGE
     ]
-    gone = info["profile"]["train"].keys() - ours["train"].keys()
-    found += [f"train.{key} was {info['profile']['train'][key]!r} and no longer exists" for key in sorted(gone)]
+    gone = theirs["train"].keys() - ours["train"].keys()
+    found += [f"train.{key} was {theirs['train'][key]!r} and no longer exists" for key in sorted(gone)]
     if info["data"] != images.source:
         found.append(f"its data was {info['data']} and is now {images.source}")
     elif info.get("images", images.digest) != images.digest:
