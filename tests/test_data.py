@@ -262,3 +262,15 @@ def test_several_at_once_download_one_after_another(mirror, tmp_path):
         for both in pool.map(lambda _: [load_digits(s, root=tmp_path / "cache") for s in ("train", "test")], range(8)):
             check_small(both[0], 6)
             check_small(both[1], 4)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda raw: raw[:-1], lambda raw: raw + b"0", lambda raw: raw[:10], lambda raw: b""]
+)
+def test_a_file_of_the_wrong_length_is_noticed_without_a_sum(tmp_path, change):
+    for name, raw in small_files():
+        path = tmp_path / name
+        path.write_bytes(raw)
+        assert datasets.fault(path) == ""
+        path.write_bytes(change(raw))
+        assert datasets.fault(path) == f"{name} is cut short, or no idx file"

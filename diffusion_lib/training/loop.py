@@ -98,7 +98,7 @@ class Trainer:
         return cast(nn.Module, self.average.module)
 
     def step(self, index: Tensor) -> Tensor:
-        """One turn of Algorithm 1 on the images at ``index``, weights and average moved; returns the loss.
+        """One turn of Algorithm 1 on the images at ``index``; returns the loss.
 
         All that is random is drawn for the whole batch. Then each process of the team takes its share.
         """
@@ -109,6 +109,10 @@ class Trainer:
         x_start, label, t, noise = (self.team.share(whole) for whole in batch)
         with self.autocast:
             loss = self.loss(self.forward, self.schedule, x_start, label, t=t, noise=noise)
+        return self.update(loss)
+
+    def update(self, loss: Tensor) -> Tensor:
+        """Move weights and their average down the loss; returns it."""
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
