@@ -126,7 +126,6 @@ def _reference(classifier: DigitClassifier, real: Others) -> Any:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     metric = FrechetInceptionDistance(feature=_FeatureExtractor(classifier), reset_real_features=False)
-    metric = metric.to(real.device)
     for part in real.split(500):
         metric.update(part, real=True)
     return metric
@@ -140,6 +139,8 @@ def _distance_to(reference: Any, images: Images) -> float:
 
 
 class _FeatureExtractor(nn.Module):
+    """Features from the device of the images, sums of them on the CPU: they are float64, and Apple's GPUs take none."""
+
     num_features = DigitClassifier.num_features
 
     def __init__(self, classifier: DigitClassifier) -> None:
@@ -148,7 +149,7 @@ class _FeatureExtractor(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Images) -> Features:
-        return self.classifier.features(images)
+        return self.classifier.features(images).cpu()
 
 
 @torch.no_grad()

@@ -7,10 +7,11 @@ from torch.utils._pytree import tree_leaves
 
 from diffusion_lib.data import load_stand_in
 from diffusion_lib.diffusion import ddpm_loss
+from diffusion_lib.metrics import frechet_distance
 from diffusion_lib.profiles import PROFILES
 from diffusion_lib.samplers import generate, last, sample_ddpm, sdedit
 from diffusion_lib.schedules import make_schedule
-from diffusion_lib.training.checkpoints import load_pretrained
+from diffusion_lib.training.checkpoints import load_classifier, load_pretrained
 from diffusion_lib.training.loop import Trainer
 from diffusion_lib.unet import UNet
 
@@ -71,3 +72,22 @@ def test_the_shipped_network_samples_in_other_dtypes(dtype):
     exact = generate(load_pretrained().model, trained.schedule, label, 5, eta=0.0)
     assert images.isfinite().all()
     assert (images.float() - exact.float()).abs().mean() < (1e-4 if dtype == torch.float64 else 0.1)
+
+
+def test_the_sums_of_a_frechet_distance_are_on_the_cpu(monkeypatch):
+    """torchmetrics keeps them in float64 on the device of the features that it is given."""
+    seen = []
+
+    class Elsewhere(torch.Tensor):
+        """Features that lie on another device until they are fetched."""
+
+        def cpu(self):
+            seen.append(self.shape)
+            return super().cpu().as_subclass(torch.Tensor)
+
+    classifier, digits = load_classifier(), load_stand_in("test")
+    original = classifier.features
+    monkeypatch.setattr(classifier, "features", lambda images: original(images).as_subclass(Elsewhere))
+    x = digits[:60][0]
+    assert frechet_distance(classifier, x, x) < 1e-3
+    assert len(seen) == 2
