@@ -8,8 +8,12 @@ import base64
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
+
+from diffusion_lib import make_schedule
+from diffusion_lib.profiles import ScheduleConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, WEIGHTS, FIGURES = ROOT / "homework" / "reference", ROOT / "diffusion_lib" / "weights", "../../figures"
@@ -30,9 +34,15 @@ def values() -> dict[str, str]:
     classifier = json.loads((WEIGHTS / "classifier.json").read_text(encoding="utf-8"))
     history = [json.loads(line) for line in (WEIGHTS / "laptop.history.jsonl").read_text().splitlines()]
     held_out = [record["held_out_loss"] for record in history if "held_out_loss" in record]
-    few = quality["steps"][0]
+    few, schedule = quality["steps"][0], make_schedule(ScheduleConfig(**card["profile"]["schedule"]))
+    falls = (held_out[0] - held_out[len(held_out) // 2 - 1]) / (held_out[0] - held_out[-1])
     found = {
         "figures": FIGURES,
+        "timesteps": f"{len(schedule):,}",
+        "last_amplitude": f"{schedule.sqrt_alphas_cumprod[-1].item():.1%}",
+        "dropped": f"{card['profile']['train']['label_dropout']:.0%}",
+        "last_t": str(quality["loss"][-1]["t"]),
+        "first_half": f"{falls:.0%}",
         "minutes": f"{card['training_seconds'] / 60:.0f}",
         "first_loss": f"{quality['loss'][0]['loss']:.2f}",
         "last_loss": f"{quality['loss'][-1]['loss']:.6f}",
@@ -41,6 +51,7 @@ def values() -> dict[str, str]:
         "epoch_1_agreement": f"{quality['epochs'][0]['agreement']:.0%}",
         "epoch_last_agreement": f"{quality['epochs'][-1]['agreement']:.0%}",
         "count": f"{card['scores']['samples']['count']:,}",
+        "guidance": f"{quality['large']['scale']:g}",
         "classifier": f"{classifier['test_accuracy']:.1%}",
         "large_count": f"{quality['large']['count']:,}",
         "large_frechet": f"{quality['large']['frechet']:.1f}",
@@ -52,7 +63,23 @@ def values() -> dict[str, str]:
         "few_spread": f"{few['spread']:.2f}",
     }
     found |= {f"row:{name}": row(scores) for name, scores in card["scores"].items() if isinstance(scores, dict)}
+    found |= sheet() | closest()
     return found | {f"card.{name}": value for name, value in leaves(card)}
+
+
+def sheet() -> dict[str, str]:
+    """What the student's sheet asks, as it asks it."""
+    text = (ROOT / "homework" / "assignment.toml").read_text(encoding="utf-8")
+    assignment = tomllib.loads(text)
+    questions = {f"question.{name}": asked["question"] for name, asked in assignment["written"].items()}
+    return {"title": assignment["title"], **questions}
+
+
+def closest() -> dict[str, str]:
+    """The smallest distances to a training digit, as notebook 05 printed them."""
+    book = (ROOT / "notebooks" / "05_mnist_experiment.ipynb").read_text(encoding="utf-8")
+    printed = dict(re.findall(r"(test digits|samples) +nearest training digit: .*?smallest (\d+\.\d+)", book))
+    return {"closest": printed["samples"], "closest_real": printed["test digits"]}
 
 
 def row(s: dict[str, Any]) -> str:
