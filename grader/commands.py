@@ -71,8 +71,12 @@ def grade(
         write_reports(out, results, chosen)
     except (ValueError, OSError) as error:
         raise _stop(error) from None
+    failed = [result.hand_in for result in results if result.status == "not graded"]
     typer.echo(f"{total} hand-ins, {known} of them graded before. See {out / 'report.html'} and {out / 'grades.csv'}.")
     typer.echo(f"Written parts: fill in {out / 'marking.csv'} and run this again.")
+    if failed:
+        typer.echo(f"Error: not graded, run this again: {', '.join(sorted(failed))}. See the report.", err=True)
+        raise typer.Exit(1)
 
 
 def selftest(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False) -> None:
@@ -95,7 +99,7 @@ def gradescope(submission: Path, results: Path) -> None:
     from grader.sandbox.client import Sandbox
 
     chosen = _assignment(None)
-    with Sandbox(KEY, unsafe=True) as sandbox:
+    with Sandbox(KEY, list(chosen.exercises), unsafe=True) as sandbox:
         record = make_record(list(chosen.exercises), key=KEY)
         result = grade_one(HandIn("submission", submission, "submission"), chosen, record, sandbox)
     results.parent.mkdir(parents=True, exist_ok=True)

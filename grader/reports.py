@@ -11,6 +11,7 @@ from diffusion_lib.homework.exercises import REREAD, Assignment
 from grader.grading import Result
 from grader.hand_ins import key_of
 
+OPEN = ("unclear", "not graded")  # no points yet, and so no 0 either
 STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#111}"
     "pre{background:#f5f5f5;padding:.8rem;white-space:pre-wrap}table{border-collapse:collapse}"
@@ -54,8 +55,9 @@ def write_reports(out: Path, results: list[Result], assignment: Assignment) -> N
     marks = read_marks(out / "marking.csv", assignment)
     _write_marking(out / "marking.csv", results, marks, assignment)
     _write_grades(out / "grades.csv", results, marks, assignment)
-    for r in results:
+    for r in (r for r in results if r.status != "left aside"):
         folder, mark = out / "students" / key_of(r.hand_in), marks.get(r.hand_in, {})
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "feedback.html").write_text(feedback(r, mark, assignment), encoding="utf-8")
         (folder / "results.json").write_text(json.dumps(gradescope(r, mark, assignment), indent=1), encoding="utf-8")
     (out / "report.html").write_text(report(results, assignment), encoding="utf-8")
@@ -65,7 +67,7 @@ def _write_marking(path: Path, results: list[Result], marks: dict[str, dict[str,
     with path.open("w", newline="", encoding="utf-8") as file:
         sheet = csv.writer(file)
         sheet.writerow(["hand_in", "student", *assignment.written, "comment", "to_read"])
-        for r in (r for r in results if r.status != "superseded"):
+        for r in (r for r in results if r.status not in ("superseded", "left aside")):
             mark = marks.get(r.hand_in, {})
             row = [r.hand_in, r.student, *_points(mark, assignment), mark.get("comment", ""), "; ".join(r.papers)]
             sheet.writerow(map(_cell, row))
@@ -76,13 +78,15 @@ def _write_grades(path: Path, results: list[Result], marks: dict[str, dict[str, 
     with path.open("w", newline="", encoding="utf-8") as file:
         sheet = csv.writer(file)
         sheet.writerow([*head, "total", "out_of", "mistakes"])
-        for r in results:
+        for r in (r for r in results if r.status != "left aside"):
             mark = marks.get(r.hand_in, {})
-            code = [f"{r.exercises[n]['points']:g}" if n in r.exercises else "" for n in assignment.exercises]
+            known = {} if r.status in OPEN else r.exercises
+            code = [f"{known[n]['points']:g}" if n in known else "" for n in assignment.exercises]
             total = r.points + sum(mark.get(part, 0) for part in assignment.written)
             mistakes = "; ".join(f"{n}: {m}" for n, e in r.exercises.items() for m in e["mistakes"])
             row = [r.student, r.hand_in, r.status, "late" if r.late else "", *code, *_points(mark, assignment)]
-            sheet.writerow(map(_cell, [*row, f"{total:g}", f"{assignment.points:g}", mistakes]))
+            shown = "" if r.status in OPEN else f"{total:g}"
+            sheet.writerow(map(_cell, [*row, shown, f"{assignment.points:g}", mistakes]))
 
 
 def _points(mark: dict[str, Any], assignment: Assignment) -> list[str]:
@@ -136,9 +140,10 @@ def gradescope(result: Result, mark: dict[str, Any], assignment: Assignment) -> 
 
 def report(results: list[Result], assignment: Assignment) -> str:
     """The teacher's page: how the class did, which mistakes, what to say next time, whose code is alike."""
-    counted = [r for r in results if r.status != "superseded"]
+    counted = [r for r in results if r.status not in ("superseded", "left aside")]
+    graded = [r for r in counted if r.status not in OPEN]
     title = f"<h1>{escape(assignment.title)}: {len(counted)} hand-ins</h1>"
-    parts = [_scores(counted, assignment), _mistakes(counted), _troubled(counted), _alike(counted)]
+    parts = [_scores(graded, assignment), _mistakes(graded), _troubled(results), _alike(counted), _aside(results)]
     return page("Class report", title + "".join(parts))
 
 
@@ -165,6 +170,12 @@ def _mistakes(results: list[Result]) -> str:
 def _troubled(results: list[Result]) -> str:
     rows = [f"<li>{escape(r.hand_in)}: {escape(' '.join(r.notes))}</li>" for r in results if r.notes]
     return f"<h2>Hand-ins to look at</h2><ul>{''.join(rows)}</ul>" if rows else ""
+
+
+def _aside(results: list[Result]) -> str:
+    """Everything else that lay in the folder, so that nothing is lost without a word."""
+    names = [escape(r.hand_in) for r in results if r.status == "left aside"]
+    return f"<h2>Left aside</h2><p>{', '.join(names)}</p>" if names else ""
 
 
 def _alike(results: list[Result]) -> str:

@@ -6,9 +6,9 @@ import shutil
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from diffusion_lib.homework.exercises import Exercise
+from diffusion_lib.homework.finding import definitions
 
 FIXED_DATE = (2020, 1, 1, 0, 0, 0)  # in zips, so that equal trees give equal bytes
 
@@ -53,11 +53,7 @@ def stub(source: str, exercise: Exercise) -> str:
 
 def definition(module: ast.Module, attribute: str) -> ast.FunctionDef | None:
     """The function called ``attribute`` ("f" or "Class.f") in a syntax tree; the last, where there are several."""
-    body: list[Any] = list(module.body)
-    *classes, name = attribute.split(".")
-    for cls in classes:
-        body = [n for c in body if isinstance(c, ast.ClassDef) and c.name == cls for n in c.body]
-    found = [n for n in body if isinstance(n, ast.FunctionDef) and n.name == name]
+    found = definitions(module, attribute)
     return found[-1] if found else None
 
 

@@ -5,17 +5,16 @@
 """
 
 import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from diffusion_lib.homework.exercises import EXERCISES, Exercise, find, get
+from diffusion_lib.homework.finding import global_settings, load_source, unreached
 from diffusion_lib.homework.probes import observe
 from diffusion_lib.homework.probing import Observation
 from diffusion_lib.homework.records import Entry, Record, shipped_record
@@ -42,6 +41,7 @@ class Verdict:
     mistakes: list[dict[str, str]] = field(default_factory=list)  # name, hint, reread
     evidence: list[str] = field(default_factory=list)
     problem: str = ""  # why nothing could be checked
+    remarks: list[str] = field(default_factory=list)  # what should be known whatever the verdict is
 
     def __bool__(self) -> bool:
         return self.passed
@@ -57,6 +57,9 @@ class Verdict:
 
     def lines(self) -> list[str]:
         """The verdict as a student reads it; the first line begins with the exercise's name."""
+        return self._found() + [f"  Note: {remark}" for remark in self.remarks]
+
+    def _found(self) -> list[str]:
         if self.problem:
             return [f"{self.exercise}: not checked. {self.problem}"]
         done = ", ".join(f"{LAYERS[layer]} {'✓' if ok else '✗'}" for layer, ok in self.layers.items())
@@ -83,7 +86,7 @@ def close(case: str, got: Tensor, wanted: Tensor) -> Tensor:
 def judge(exercise: Exercise, seen: Observation, record: Record) -> Verdict:
     """The verdict on an observation."""
     if seen.unwritten and not seen.values:
-        return Verdict(exercise.name, False, problem=f"It is not written yet. {seen.unwritten}".strip())
+        return Verdict(exercise.name, False, problem=f"{NOT_WRITTEN} {seen.unwritten}")
     entry = record[exercise.name]
     got = entry.flatten(seen)
     passes = [_same(entry, got, accepted) for accepted in entry.accepted]
@@ -161,50 +164,52 @@ def _short(values: Tensor) -> str:
     return ", ".join(shown) + (" …" if values.numel() > 6 else "")
 
 
-def load_source(path: Path, name: str = "_checked_module") -> ModuleType:
-    """The module in ``path``, read afresh: what was edited a second ago counts, and nothing stays behind."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = before
-        del sys.modules[name]
-    return module
+NOT_WRITTEN = "It is not written yet."
 
 
-def current(exercise: Exercise) -> Callable[..., Any]:
-    """The exercise's function as it stands in its file now."""
+def explained(verdict: Verdict, exercise: Exercise, source: str) -> Verdict:
+    """``verdict`` with what the text of the file tells: a stub in the way, settings that reach too far."""
+    if verdict.problem.startswith(NOT_WRITTEN):
+        verdict.problem = unreached(source, exercise.attribute) or verdict.problem
+    verdict.remarks += global_settings(source)
+    return verdict
+
+
+def current(exercise: Exercise) -> Path:
+    """The file that holds the exercise's function."""
     origin = importlib.util.find_spec(exercise.module)
     if origin is None or origin.origin is None:
         raise ImportError(f"{exercise.path} is missing.")
-    return find(load_source(Path(origin.origin)), exercise.attribute)
+    return Path(origin.origin)
 
 
 def check(name: str, function: Callable[..., Any] | None = None) -> Verdict:
     """Check the exercise ``name`` as it is written in its file, or ``function`` in its place."""
     exercise = get(name)
+    if function is not None:
+        return _checked(exercise, function)
     try:
-        chosen = function or current(exercise)
+        path = current(exercise)
+        verdict = _checked(exercise, find(load_source(path, exercise.module), exercise.attribute))
     except SyntaxError as error:
         return Verdict(name, False, problem=f"{exercise.path}, line {error.lineno}: {error.msg}.")
     except Exception as error:
         return Verdict(name, False, problem=f"{exercise.path} cannot be read: {type(error).__name__}: {error}")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # the tensors are tiny
-    try:
-        verdict = judge(exercise, observe(name, chosen), shipped_record())
-    finally:
-        torch.set_num_threads(before)
-    if name == "ddpm_loss" and function is None and not verdict.passed:
+    if name == "ddpm_loss" and not verdict.passed:
         first = check("q_sample")
         if not first.passed:
             verdict.evidence.insert(0, "ddpm_loss uses q_sample, which is not right yet: check that first")
-    return verdict
+    return explained(verdict, exercise, path.read_bytes().decode("utf-8", errors="replace"))
+
+
+def _checked(exercise: Exercise, function: Callable[..., Any]) -> Verdict:
+    """The verdict on ``function``, on one thread: the tensors are tiny."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return judge(exercise, observe(exercise.name, function), shipped_record())
+    finally:
+        torch.set_num_threads(before)
 
 
 def check_all(names: list[str]) -> list[Verdict]:

@@ -9,13 +9,14 @@ MOST_BYTES = 100 * 2**20
 
 
 def pack_hand_in(folder: Path, out: Path, assignment: Assignment) -> list[str]:
-    """Zip the exercises' files, the notebooks and every write-up.*; returns the names packed."""
+    """Zip the exercises' files and all modules beside them, the notebooks and every write-up.*; returns the names."""
     code = sorted({get(name).path for name in assignment.exercises})
     missing = [name for name in code if not (folder / name).exists()]
     if missing:
         raise ValueError(f"{', '.join(missing)} is missing in {folder}: run this in the folder of the homework.")
     papers = [p.relative_to(folder).as_posix() for p in [*folder.glob("write-up*"), *folder.glob("notebooks/*.ipynb")]]
-    names = [*code, *sorted(papers)]
+    own = [p.relative_to(folder).as_posix() for p in [*folder.glob("diffusion_lib/**/*.py"), *folder.glob("*.py")]]
+    names = [*code, *sorted(n for n in own if n not in code and "/homework/" not in n), *sorted(papers)]
     size = sum((folder / name).stat().st_size for name in names)
     if size > MOST_BYTES:
         raise ValueError(f"{size / 2**20:.0f} MiB are too much to hand in; {MOST_BYTES / 2**20:.0f} MiB are allowed.")

@@ -99,6 +99,12 @@ def _weight(at):
     return at("betas") / (1 - _alpha_bar(at)).sqrt()
 
 
+def _first_decides(s, t, x, variance):
+    """Tables where the first image's t = 0 takes the fresh noise from the whole batch."""
+    at = _reader(s, t, x)
+    return lambda name: at(variance) * (t[0] != 0) if name == "posterior_variance" else at(name)
+
+
 _P = {
     "table": _reader,
     "mean": _eq_11,
@@ -148,6 +154,11 @@ _p = [
      {"table": lambda s, t, x: _reader(s, t[:1].expand_as(t), x)}),
     ("factors without their three extra axes", "A vector of B numbers meets the last axis, the width, first.",
      {"table": _flat}),
+    *(
+        ("the first image decides for the whole batch", "Every image has its own t: ask each of them whether it is 0.",
+         {"table": lambda s, t, x, variance=variance: _first_decides(s, t, x, variance)})
+        for variance in ("posterior_variance", "betas")
+    ),
     ("returns the clean image", "That is the network's idea of x_0. Algorithm 2 goes one step.",
      {"mean": lambda at, s, x, t, e, p: predict_x_start(s, x, t, e), "factor": None, "weight": None}),
     ("eq. 7 with its two images swapped", "Which of the two coefficients belongs to x_0, and which to x_t?",

@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -19,16 +19,24 @@ from grader.sandbox import lockdown
 from grader.trees import copy_package
 
 ROOM = Path(__file__).parent
-SECONDS = 10  # for one exercise of one hand-in
+SECONDS = 10  # of processor time, for one exercise of one hand-in
+LOADING = 60  # of processor time, to import its file with whatever that imports
+LONGEST = 600  # of the clock, whatever it does
 MOST_ANSWER = 16 * 2**20
 NEEDS_Q_SAMPLE = {"ddpm_loss"}
 ENDS = {
     "time": f"It did not end within {SECONDS} seconds.",
     "exit": "The code ended the program before it answered.",
-    "signal 9": "It was stopped: too much processor time or memory.",
     "signal 11": "It crashed the interpreter.",
     "signal 24": "It used too much processor time.",
 }
+
+
+MACHINE = ("machine", "lost", "signal 9")  # no process, no server, or killed by the system for want of memory
+
+
+class MachineError(RuntimeError):
+    """The machine failed, not the hand-in: nothing can be said about it."""
 
 
 @dataclass
@@ -37,12 +45,13 @@ class Ran:
 
     seen: Observation | None
     problem: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 class Sandbox:
-    """Two servers, one for the exercises that stand alone and one where ``q_sample`` is given."""
+    """Two servers, one without the answers of the exercises ``taken`` and one where ``q_sample`` is given."""
 
-    def __init__(self, key: int, *, unsafe: bool = False) -> None:
+    def __init__(self, key: int, taken: Collection[str] = (), *, unsafe: bool = False) -> None:
         lack = lockdown.missing()
         if lack and not unsafe:
             raise ValueError(
@@ -52,8 +61,9 @@ class Sandbox:
         self.key, self.unsafe = key, bool(lack)
         self.home = Path(tempfile.mkdtemp(prefix="diffusion-grading-"))
         self.servers: dict[str, subprocess.Popen[str]] = {}
-        self._furnish("alone", EXERCISES)
-        self._furnish("given", [e for e in EXERCISES if e.name != "q_sample"])
+        exercises = [get(name) for name in taken] or list(EXERCISES)
+        self._furnish("alone", exercises)
+        self._furnish("given", [e for e in exercises if e.name != "q_sample"])
 
     def _furnish(self, name: str, taken: Collection[Exercise]) -> None:
         """What server ``name`` may read: the students' library with no recorded answers, and this room."""
@@ -82,36 +92,54 @@ class Sandbox:
             assert process.stdout is not None
             assert process.stderr is not None
             if process.stdout.readline().strip() != "ready":
-                raise RuntimeError(f"the grading process did not start:\n{process.stderr.read()[-2000:]}")
+                raise MachineError(f"the grading process did not start:\n{process.stderr.read()[-2000:]}")
             self.servers[name] = process
         return self.servers[name]
 
-    def run(self, exercise: str, source: str) -> Ran:
-        """Observe ``exercise`` as the file ``source`` (its text) implements it."""
+    def run(self, exercise: str, source: str, beside: Mapping[str, str] | None = None, *, given: bool = False) -> Ran:
+        """Observe ``exercise`` as the file ``source`` (its text) implements it, with the modules ``beside`` it.
+
+        ``given``: among the library's own functions instead of the student's. Where the machine fails, it is tried once
+        more; then MachineError.
+        """
+        for _ in range(2):
+            ended, ran = self._once(exercise, source, beside or {}, given)
+            if not ended.startswith(MACHINE):
+                return ran
+        raise MachineError(ended)
+
+    def _once(self, exercise: str, source: str, beside: Mapping[str, str], given: bool) -> tuple[str, Ran]:
         scratch = Path(tempfile.mkdtemp(dir=self.home))
         try:
-            path = scratch / Path(get(exercise).path).name
-            path.write_text(source, encoding="utf-8", errors="surrogateescape")
-            ended = self._ask("given" if exercise in NEEDS_Q_SAMPLE else "alone", exercise, path, scratch)
-            return self._answer(scratch / "answer.safetensors", ended)
+            files = {**beside, get(exercise).path: source}
+            for name, text in files.items():
+                path = scratch / "home" / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8", errors="surrogateescape")
+            ended = self._ask(exercise, scratch, given)
+            return ended, self._answer(scratch / "answer.safetensors", ended)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _ask(self, name: str, exercise: str, path: Path, scratch: Path) -> str:
-        job = {"exercise": exercise, "source": str(path), "scratch": str(scratch), "key": self.key, "seconds": SECONDS}
-        server = self.server(name)
+    def _ask(self, exercise: str, scratch: Path, given: bool) -> str:
+        home = scratch / "home"
+        job = {
+            "exercise": exercise, "source": str(home / get(exercise).path), "home": str(home), "scratch": str(scratch),
+            "given": given, "key": self.key, "seconds": SECONDS, "loading": LOADING, "longest": LONGEST,
+        }  # fmt: skip
+        server = self.server("given" if given and exercise in NEEDS_Q_SAMPLE else "alone")
         assert server.stdin is not None
         assert server.stdout is not None
         try:
             server.stdin.write(json.dumps(job) + "\n")
             server.stdin.flush()
-            if not select.select([server.stdout], [], [], SECONDS + 30)[0]:
+            if not select.select([server.stdout], [], [], LONGEST + 60)[0]:
                 raise OSError("no reply")
             return json.loads(server.stdout.readline())["ended"]
         except (OSError, ValueError):  # the server itself was hit: the next exercise gets a new one
             server.kill()
             server.wait()
-            return "lost"
+            return "lost: the grading process is gone"
 
     @staticmethod
     def _answer(path: Path, ended: str) -> Ran:
@@ -123,8 +151,9 @@ class Sandbox:
             with safe_open(path, framework="pt") as file:
                 info = json.loads((file.metadata() or {})["info"])
                 values = {key: file.get_tensor(key).double() for key in file.keys()}  # noqa: SIM118
+            notes = [str(note)[:500] for note in info["notes"]][:20]
             if info.get("failed"):
-                return Ran(None, f"The file cannot be run: {info['failed']}")
-            return Ran(Observation(values, dict(info["errors"]), str(info["unwritten"])))
+                return Ran(None, f"The file cannot be run: {info['failed']}", notes)
+            return Ran(Observation(values, dict(info["errors"]), str(info["unwritten"])), "", notes)
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             return Ran(None, f"Its answer cannot be read: {type(error).__name__}.")

@@ -1,7 +1,7 @@
 """Runs hand-ins, each in a forked and shut-in process. Started by ``client.Sandbox``; speaks JSON lines.
 
-PyTorch is loaded once. The library around the student's function is the one that was handed out, so no answer is
-in memory, except ``q_sample`` where another exercise needs it, in a server of its own.
+PyTorch is loaded once. The library is the one that was handed out, so no answer is in memory, except ``q_sample`` where
+another exercise needs it, in a server of its own. Around the graded function stand the student's own modules.
 """
 
 import json
@@ -12,9 +12,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+LOADED = "loaded"  # a file that tells: from here on, processor time is the function's own
+MACHINE = 71  # exit status of a child that failed before the student's code began
+
 
 def main() -> None:
-    """Answer one line {"exercise", "source", "scratch", "key", "seconds"} after another with how it ended."""
+    """Answer one line {"exercise", "source", "home", "scratch", ...} after another with how it ended."""
     library, unsafe = sys.argv[1], sys.argv[2] == "unsafe"
     sys.path.insert(0, library)
     sys.dont_write_bytecode = True
@@ -22,33 +25,48 @@ def main() -> None:
     import torch
 
     from diffusion_lib.homework import probes
-    from grader.sandbox import lockdown
+    from grader.sandbox import lockdown, surroundings  # noqa: F401
 
     torch.set_num_threads(1)
     torch.randn(4).sin().sum()  # the first operation loads more code
     roots = readable_roots(Path(library))
     print("ready", flush=True)
     for line in sys.stdin:
-        job, started = json.loads(line), time.monotonic()
-        child = os.fork()
+        job = json.loads(line)
+        try:
+            child = os.fork()
+        except OSError as error:
+            print(json.dumps({"ended": f"machine: {error}"}), flush=True)
+            continue
         if child == 0:
-            try:
-                leave(job["scratch"])
-                if not unsafe:
-                    lockdown.shut_in(roots, Path(job["scratch"]), job["seconds"] + 5)
-                run(job, probes.observe)
-            finally:
-                os._exit(0)
-        print(json.dumps({"ended": wait(child, job["seconds"]), "seconds": time.monotonic() - started}), flush=True)
+            enter(job, roots, unsafe, probes.observe)
+        print(json.dumps({"ended": wait(child, job)}), flush=True)
+
+
+def enter(job: dict[str, Any], roots: list[Path], unsafe: bool, observe: Any) -> None:
+    """The child's whole life; it never returns. Until the student's code starts, what fails is the machine."""
+    code = MACHINE
+    try:
+        leave(job["scratch"])
+        if not unsafe:
+            from grader.sandbox import lockdown
+
+            lockdown.shut_in(roots, Path(job["scratch"]), job["loading"] + job["seconds"] + 5)
+        code = 0
+        run(job, observe)
+    finally:
+        os._exit(code)
 
 
 def leave(scratch: str) -> None:
-    """Out of the server's session, streams and folder."""
+    """Out of the server's session, streams and folder; what packages write goes to the scratch folder."""
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
     os.chdir(scratch)
+    homes = ("HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "IPYTHONDIR", "TORCHINDUCTOR_CACHE_DIR")
+    os.environ.update(dict.fromkeys(homes, scratch), MPLBACKEND="Agg")
 
 
 def readable_roots(library: Path) -> list[Path]:
@@ -67,42 +85,90 @@ def readable_roots(library: Path) -> list[Path]:
     return [root for root in dict.fromkeys(roots) if root.exists()]
 
 
-def wait(child: int, seconds: float) -> str:
-    """How the child ended: "exit", "signal N" or "time", after which it is gone, threads and all."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def wait(child: int, job: dict[str, Any]) -> str:
+    """How the child ended: "exit", "signal N", "machine: ..." or "time", after which it is gone, threads and all.
+
+    What counts is processor time, of its own since the student's file was loaded, and time asleep: neither a busy
+    machine nor a slow disk is the student's fault.
+    """
+    loaded, started, moved = None, time.monotonic(), time.monotonic()
+    before, pause = -1.0, 0.002
+    while time.monotonic() - started < job["longest"]:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
-            return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "exit"
-        time.sleep(0.005)
+            return _ended(status)
+        used, asleep = usage(child, time.monotonic() - started)
+        if loaded is None and Path(job["scratch"], LOADED).exists():
+            loaded = used
+        if used > before or not asleep:
+            before, moved = used, time.monotonic()
+        if used - (loaded or 0.0) > job["loading" if loaded is None else "seconds"]:
+            break
+        if time.monotonic() - moved > job["seconds"]:
+            break
+        time.sleep(pause := min(1.2 * pause, 0.02))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return "time"
 
 
+def _ended(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"signal {os.WTERMSIG(status)}"
+    return "machine: the process could not be shut in" if os.WEXITSTATUS(status) == MACHINE else "exit"
+
+
+def usage(pid: int, elapsed: float) -> tuple[float, bool]:
+    """Processor seconds of a process, and whether it sleeps; where there is no /proc, the time that has passed."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return elapsed, False
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0] == "S"
+
+
 def run(job: dict[str, Any], observe: Any) -> None:
-    """Load the student's file, put the pristine library around the exercise, and write down what it answers."""
+    """Load the student's file among the student's modules, and write down what its function answers."""
     from safetensors.torch import save_file
 
-    from diffusion_lib.homework.checks import load_source
-    from diffusion_lib.homework.exercises import find, get
+    from diffusion_lib.homework.exercises import get
 
-    exercise, scratch = get(job["exercise"]), Path(job["scratch"])
+    scratch, exercise = Path(job["scratch"]), get(job["exercise"])
+    notes: list[str] = []
     try:
-        module = load_source(Path(job["source"]))
-        pristine = sys.modules.get(exercise.module) or __import__(exercise.module, fromlist=["_"])
-        own = exercise.attribute.split(".")[0]
-        for name, value in vars(pristine).items():
-            if callable(value) and getattr(value, "__module__", "") == exercise.module and name != own:
-                setattr(module, name, value)
-        function = find(module, exercise.attribute)
+        function = found(job, exercise, notes)
+        (scratch / LOADED).touch()
         seen = observe(exercise.name, function, job["key"])
         values, info = seen.values, {"errors": seen.errors, "unwritten": seen.unwritten}
     except BaseException as error:
         values, info = {}, {"errors": {}, "unwritten": "", "failed": f"{type(error).__name__}: {error}"[:500]}
+    info["notes"] = notes
     save_file(
         {k: v.contiguous() for k, v in values.items()}, scratch / "answer.safetensors", {"info": json.dumps(info)}
     )
+
+
+def found(job: dict[str, Any], exercise: Any, notes: list[str]) -> Any:
+    """The student's function; its module stands among the student's own, or, if "given", among the library's."""
+    import torch
+
+    from diffusion_lib.homework.exercises import find
+    from diffusion_lib.homework.finding import load_source
+    from grader.sandbox.surroundings import loaded, put_around, settle
+
+    torch.compile = as_it_is  # compiling starts processes
+    settle(Path(job["home"]), own=not job["given"])
+    module = loaded(lambda: load_source(Path(job["source"]), exercise.module), notes)
+    if job["given"]:
+        put_around(module, exercise)
+    if exercise.attribute.split(".")[0] not in vars(module):
+        raise LookupError(f"{exercise.path} has no function {exercise.attribute}.")
+    return find(module, exercise.attribute)
+
+
+def as_it_is(model: Any = None, **options: Any) -> Any:
+    """In place of torch.compile: the function itself, or, used as a decorator with options, one that returns it."""
+    return model if model is not None else as_it_is
 
 
 if __name__ == "__main__":
