@@ -34,7 +34,7 @@ def both_ways() -> Picture:
     trained, levels = load_pretrained(), [0, 100, 200, 300, 450, 600, 800, 999]
     schedule, label, scale = trained.schedule, torch.tensor([3]), trained.profile.guidance_scale
     start = generate(trained.model, schedule, label, guidance_scale=scale, seed=4)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(2)
     noise = torch.randn(start.shape, generator=generator)
     forward = [q_sample(schedule, start, torch.tensor([t]), noise) for t in levels]
 
