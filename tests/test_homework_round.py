@@ -58,7 +58,7 @@ def test_the_students_copy_gives_nothing_away(release):
             ):  # reading a table, calling a function
                 assert statement not in text
     assert "mse_loss(model(x_t, t, label), noise)" not in text
-    assert "(1 - schedule.at('alphas_cumprod'" not in text  # the wrong version of notebook 01
+    assert "sigma = 1 - schedule.at('alphas_cumprod'" not in text  # the wrong version of notebook 01
 
 
 def test_caches_and_hidden_copies_are_not_handed_out(tmp_path):
@@ -89,7 +89,7 @@ def test_that_search_would_find_an_answer():
     text = told(ROOT / "diffusion_lib") + told(ROOT / "notebooks")
     for name in ("q_sample", "ddpm_loss", "p_sample"):
         assert all(line.strip() in text for statement in answers()[name] for line in statement.splitlines())
-    assert "(1 - schedule.at('alphas_cumprod'" in text
+    assert "sigma = 1 - schedule.at('alphas_cumprod'" in text
     assert "mse_loss(model(x_t, t, label), noise)" in text
 
 
