@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.patches import Rectangle
+from torch import Tensor
 
-from diffusion_lib.showing.viz import PALETTE, Picture
+from diffusion_lib.pixels import as_array
+from diffusion_lib.showing.viz import DASHES, PALETTE, PAPER, Picture
 
 
 def axes_of(picture: Picture) -> Any:
@@ -75,3 +77,46 @@ def beside_code(lines: Sequence[str], function: Callable, alt: str, *, width: fl
     ax.axvline(0.47, color="#999999", lw=0.8)
     ax.text(0.49, 0.97, code, fontsize=9.5, va="top", family="monospace", linespacing=1.45)
     return picture
+
+
+def moving_panels(panels: Mapping[str, Tensor], curves: Mapping[str, Any], at: Sequence[int]) -> np.ndarray:
+    """Frames for a slider, (N, H, W, 3): named images in a row, and below them curves with a dot on each.
+
+    ``panels`` hold one image for each frame, (N, 1, H, W), drawn from -2 to 2; ``curves`` are drawn whole over
+    their index, and the dots of frame n stand at index ``at[n]``.
+    """
+    picture = Picture("", 4.9, 3.5)
+    grid = picture.add_gridspec(2, len(panels), height_ratios=(3, 2))
+    shown = [_panel(picture, grid[0, i], name) for i, name in enumerate(panels)]
+    ax = picture.add_subplot(grid[1, :], xlabel="t")
+    ax.spines[["top", "right"]].set_visible(False)
+    dots = []
+    for i, (name, y) in enumerate(curves.items()):
+        ax.plot(as_array(y), color=PALETTE[i], ls=DASHES[i], label=name)
+        dots += ax.plot([0], [0], "o", color=PALETTE[i], ms=8, animated=True)
+    ax.legend(fontsize=9, frameon=False)
+    picture.canvas.draw()
+    still, frames = picture.canvas.copy_from_bbox(picture.bbox), []  # type: ignore[attr-defined]
+    for n, index in enumerate(at):
+        for image, film in zip(shown, panels.values(), strict=True):
+            image.set_data(as_array(film[n, 0]))
+        for dot, y in zip(dots, curves.values(), strict=True):
+            dot.set_data([index], [float(y[index])])
+        frames.append(_redrawn(picture, still, [*shown, *dots]))
+    return np.stack(frames)
+
+
+def _panel(picture: Picture, place: Any, name: str) -> Any:
+    ax = picture.add_subplot(place, xticks=[], yticks=[])
+    ax.set_title(name, fontsize=10)
+    start = np.zeros((1, 1))
+    return ax.imshow(start, cmap=PAPER, vmin=-2, vmax=2, interpolation="nearest", extent=(0, 1, 0, 1), animated=True)
+
+
+def _redrawn(picture: Picture, still: Any, moved: Sequence[Any]) -> np.ndarray:
+    """The picture's bytes with only ``moved`` drawn anew: laying out all of it again is slow."""
+    canvas: Any = picture.canvas
+    canvas.restore_region(still)
+    for artist in moved:
+        artist.axes.draw_artist(artist)
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
