@@ -14,6 +14,8 @@ from torch import Tensor
 from diffusion_lib.pixels import as_array
 from diffusion_lib.showing.viz import DASHES, PALETTE, PAPER, Picture
 
+BLANK = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # behind words that lie on a line
+
 
 def axes_of(picture: Picture) -> Any:
     """One empty pair of axes that fills the picture."""
@@ -23,7 +25,7 @@ def axes_of(picture: Picture) -> Any:
 
 
 def unet_diagram(shapes: Mapping[str, tuple[int, int, int]], inputs: Mapping[str, str] | None = None) -> Picture:
-    """The stages of a UNet as boxes: lower is coarser, wider has more channels, dashed arrows are skips.
+    """The stages of a UNet as boxes: lower is coarser, wider has more channels; dashed arrows add the skips' channels.
 
     ``shapes`` maps each stage's name ("down 0", "middle 1", "up 0" ...) to its output (C, H, W), in order;
     ``inputs`` says in a word or two what else enters a stage.
@@ -38,20 +40,29 @@ def unet_diagram(shapes: Mapping[str, tuple[int, int, int]], inputs: Mapping[str
     for before, after in pairwise(names):
         ax.annotate("", places[after], places[before], arrowprops={"arrowstyle": "->", "color": "#444444"}, zorder=1)
     for name in names:
+        _box(ax, name, shapes[name], places[name], 0.5 + 0.35 * shapes[name][0] / widest)
         x, y = places[name]
-        width = 0.35 + 0.5 * shapes[name][0] / widest
-        colour = PALETTE[5] if "down" in name else PALETTE[4] if "up" in name else "#DDDDDD"
-        ax.add_patch(Rectangle((x - width / 2, y - 0.2), width, 0.4, facecolor=colour, edgecolor="black", zorder=2))
-        ax.text(x, y, name, ha="center", va="center", fontsize=9, zorder=3)
-        ax.text(x, y - 0.33, "×".join(map(str, shapes[name])), ha="center", va="center", fontsize=8, zorder=3)
         if inputs and name in inputs:
             ax.text(x, y - 0.48, f"↑ {inputs[name]}", ha="center", va="center", fontsize=8, color=PALETTE[0], zorder=3)
         twin = name.replace("down", "up")
         if twin != name and twin in places:
-            style = {"arrowstyle": "->", "linestyle": "--", "color": PALETTE[0], "connectionstyle": "arc3,rad=-0.18"}
-            ax.annotate("", (places[twin][0], y + 0.2), (x, y + 0.2), arrowprops=style, zorder=1)
+            _skip(ax, (x, y + 0.2), (places[twin][0], y + 0.2), shapes[name][0])
     ax.set(xlim=(-0.6, len(names) - 0.4), ylim=(min(y for _, y in places.values()) - 0.5, 0.9))
     return picture
+
+
+def _box(ax: Any, name: str, shape: tuple[int, int, int], place: tuple[float, float], width: float) -> None:
+    (x, y), sizes = place, "×".join(map(str, shape))
+    colour = PALETTE[5] if "down" in name else PALETTE[4] if "up" in name else "#DDDDDD"
+    ax.add_patch(Rectangle((x - width / 2, y - 0.2), width, 0.4, facecolor=colour, edgecolor="black", zorder=2))
+    ax.text(x, y, name, ha="center", va="center", fontsize=9, zorder=3)
+    ax.text(x, y - 0.33, sizes, ha="center", va="center", fontsize=8, zorder=3, bbox=BLANK)
+
+
+def _skip(ax: Any, start: tuple[float, float], end: tuple[float, float], channels: int) -> None:
+    style = {"arrowstyle": "->", "linestyle": "--", "color": PALETTE[0], "connectionstyle": "arc3,rad=-0.18"}
+    ax.annotate("", end, start, arrowprops=style, zorder=1)
+    ax.text(end[0] + 0.06, end[1] + 0.09, f"+ {channels} channels", fontsize=8, color=PALETTE[0], bbox=BLANK)
 
 
 def body_of(function: Callable) -> str:
