@@ -1,7 +1,11 @@
+import nbformat
 import pytest
 import torch
-from conftest import images
+from conftest import ROOT, images
 
+from diffusion_lib.diffusion import q_sample
+from diffusion_lib.embeddings import timestep_embedding
+from diffusion_lib.schedules import NoiseSchedule, linear_betas
 from diffusion_lib.showing import try_it
 
 
@@ -40,3 +44,48 @@ def test_a_root_that_is_missing_is_never_taken_for_rounding(capsys):
     sigma = torch.tensor(1e-4).sqrt()  # the least factor of the series: the first of a thousand steps
     try_it("noise", sigma**2 * noise, sigma * noise, "")
     assert "not yet" in capsys.readouterr().out
+
+
+HERE = {
+    "torch": torch, "try_it": try_it, "q_sample": q_sample, "NoiseSchedule": NoiseSchedule, "device": "cpu",
+    "timestep_embedding": timestep_embedding,
+}  # fmt: skip
+BLANKS = {  # notebook, cell: the right line, then what students write
+    ("01_forward_process", "01-07b"): [
+        "(1 - beta).sqrt() * x + beta.sqrt() * noise",
+        "(1 - beta) * x + beta * noise",  # both roots are missing
+        "(1 - beta).sqrt() * x + beta * noise",  # a variance where the spread stands
+        "x + beta.sqrt() * noise",
+    ],
+    ("01_forward_process", "01-13d"): [
+        "alpha_bar.sqrt() * images + (1 - alpha_bar).sqrt() * noise",
+        "alpha_bar.sqrt() * images + (1 - alpha_bar) * noise",
+        "alpha_bar * images + (1 - alpha_bar).sqrt() * noise",
+        "(1 - alpha_bar).sqrt() * images + alpha_bar.sqrt() * noise",  # swapped
+    ],
+    ("02_embeddings_and_unet", "02-05b"): [
+        "torch.cat([(t[:, None] * omega).sin(), (t[:, None] * omega).cos()], dim=1)",
+        "torch.cat([(t[:, None] * omega).cos(), (t[:, None] * omega).sin()], dim=1)",
+        "(t[:, None] * omega).sin()",
+    ],
+    ("02_embeddings_and_unet", "02-11a"): [
+        "h + bias[:, :, None, None]",
+        "h + bias.mean()",
+        "h + bias[0, :, None, None]",  # the first image's bias for all
+    ],
+}
+
+
+@pytest.mark.parametrize("place", BLANKS, ids=lambda place: place[1])
+def test_each_blank_of_01_and_02_takes_the_right_line_and_no_other(place, capsys):
+    name, cell = place
+    book = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    source = next(c.source for c in book.cells if c.id == cell)
+    assert source.count("= ...  # your line") == 1
+    here = HERE | {"images": images(10, 1, 6, 5), "schedule": NoiseSchedule.from_betas(linear_betas(1000)).to("cpu")}
+    for line in ["...", *BLANKS[place]]:
+        exec(source.replace("= ...  # your line", f"= {line}  #"), dict(here))
+    blank, right, *wrong = capsys.readouterr().out.splitlines()
+    assert "not written yet" in blank
+    assert right.endswith(": right.")
+    assert all("not yet" in answer for answer in wrong)
