@@ -71,7 +71,7 @@ EXERCISES = (
         "jump from level t to level t_prev (DDIM eq. 12 and 16); t_prev = -1 is the clean image",
     ),
     Exercise(
-        "P.5", "guided", "diffusion_lib.guidance:guided", "06_guidance_and_fewer_steps",
+        "P.5", "guided", "diffusion_lib.guidance:guided", "06_guidance",
         "06, 6.2 Steering by the difference",
         "return a function (x, t) -> eps_u + scale * (eps_c - eps_u)",
     ),
