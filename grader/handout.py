@@ -81,9 +81,11 @@ def student_makefile(text: str) -> str:
     kept = [b for b in blocks if b.startswith(("PYTHON", "help:", "setup:", "$(INSTALLED):", "lab:", "clean:"))]
     own = [
         "check: setup  ## Check every exercise\n\t$(BIN)/python -m diffusion_lib homework check",
+        "experiment: setup  ## Train and draw with your own functions\n"
+        "\t$(BIN)/python -m diffusion_lib homework experiment",
         "pack: setup  ## Make the .zip to hand in\n\t$(BIN)/python -m diffusion_lib homework pack",
     ]
-    phony = ".PHONY: help setup lab check pack clean\n.DEFAULT_GOAL := help"
+    phony = ".PHONY: help setup lab check experiment pack clean\n.DEFAULT_GOAL := help"
     return "\n\n".join([kept[0], phony, *kept[1:], *own]).rstrip() + "\n"
 
 
