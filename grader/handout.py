@@ -105,7 +105,9 @@ def student_notebook(book: dict[str, Any], stem: str, assignment: Assignment) ->
             first = False
         cells.append(_cell(cell["cell_type"], cell["id"], source))
         for name, points in assignment.exercises.items():
-            if get(name).notebook == stem and re.search(rf"show_source\(.*\b{get(name).attribute}\b", source):
+            if get(name).notebook == stem and re.search(
+                rf"show_source\(.*\b{get(name).shown or get(name).attribute}\b", source
+            ):
                 cells += _exercise_cells(get(name), points)
     for key, (question, points, notebook) in assignment.written.items():
         if notebook == stem:
