@@ -40,7 +40,7 @@ def label_tokens(f: Callable[..., Tensor], key: int) -> Observation:
     seen.case("S no label", lambda: f(layer, None, 4))
     seen.case("S as many images as tokens", lambda: f(layer, label[:3].clone(), 3))
     plain = filled(LabelEmbedding(5, 6, 3), key + 50)
-    plain.mlp = Repeated(3)  # type: ignore[assignment]
+    plain.mlp = Repeated(3)
     seen.case("G token k is k times the first", lambda: f(plain, label.clone(), 4))
     trace(seen, lambda layer, label: f(layer, label, 4), layer, label)
     return seen

@@ -75,11 +75,11 @@ def guided(f: Callable[..., Callable[..., Tensor]], key: int) -> Observation:
 
     seen.case("T third step", third_call)
 
-    def kept() -> Tensor:
-        given = label.clone()
-        model = f(Spy(), given, 3.0)
-        model(x, t)
-        return given
-
-    seen.case("T labels after a step", kept)
+    seen.case("T labels after a step", lambda: _labels_after(f, x, t, label.clone()))
     return seen
+
+
+def _labels_after(f: Callable[..., Callable[..., Tensor]], x: Tensor, t: Tensor, given: Tensor) -> Tensor:
+    """The caller's labels after one guided step."""
+    f(Spy(), given, 3.0)(x, t)
+    return given

@@ -87,7 +87,7 @@ def in_float32(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def trace(seen: Observation, call: Callable[..., Tensor], first: Any, *inputs: Tensor) -> None:
-    """Does a function of ``first``, a schedule or a module, and of tensors keep those, repeat itself, and draw nothing?"""
+    """Does a function of ``first`` (a schedule, a module) and tensors keep those, repeat itself, and draw nothing?"""
 
     def run() -> Tensor:
         given = [tensor.clone() for tensor in inputs]
