@@ -22,6 +22,7 @@ from diffusion_lib.diffusion import ddpm_loss
 from diffusion_lib.fast import keep_memory
 from diffusion_lib.profiles import Profile
 from diffusion_lib.schedules import NoiseSchedule, make_schedule
+from diffusion_lib.shapes import check_range
 from diffusion_lib.training.checkpoints import CheckpointError, load_into, load_tensors, save_model, save_tensors
 from diffusion_lib.training.history import History
 from diffusion_lib.training.processes import Team, teamwork
@@ -69,6 +70,8 @@ class Trainer:
         self.profile, self.config, self.device = profile, profile.train, device
         self.team = team or Team()
         self.team.check(self.config.batch_size)
+        for name, digits in (("a training label", train), ("a test label", test)):
+            check_range(name, digits.labels.cpu(), profile.unet.num_classes)  # the next number is the null label
         self.train_digits = train.take(self.config.max_images or len(train)).to(device)
         self.test_digits = test.to(device)
         self.schedule = make_schedule(profile.schedule).to(device)
