@@ -116,7 +116,7 @@ def network(patch_size: int, key: int) -> tuple[Any, Log]:
     from diffusion_lib.unet import UNet
 
     config = UNetConfig(
-        image_channels=2, patch_size=patch_size, width=8, multipliers=(1, 2, 3), transformer_stages=(0, 1),
+        image_size=(8, 16), image_channels=2, patch_size=patch_size, width=8, multipliers=(1, 2, 3), transformer_stages=(0, 1),
         time_dim=6, context_dim=4, context_tokens=3,
     )  # fmt: skip
     unet, log = UNet(config), Log()
