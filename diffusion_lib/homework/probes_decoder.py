@@ -116,8 +116,8 @@ def network(patch_size: int, key: int) -> tuple[Any, Log]:
     from diffusion_lib.unet import UNet
 
     config = UNetConfig(
-        image_size=(8, 16), image_channels=2, patch_size=patch_size, width=8, multipliers=(1, 2, 3), transformer_stages=(0, 1),
-        time_dim=6, context_dim=4, context_tokens=3,
+        image_size=(8, 16), image_channels=2, patch_size=patch_size, width=8, multipliers=(1, 2, 3),
+        transformer_stages=(0, 1), time_dim=6, context_dim=4, context_tokens=3,
     )  # fmt: skip
     unet, log = UNet(config), Log()
     unet.time, unet.label = Waves(6), Digits(3, 4)  # type: ignore[assignment]
