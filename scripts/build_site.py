@@ -99,6 +99,7 @@ def debugging() -> str:
     for symptom in symptoms:
         page.append(f"## {symptom['title']}\n\n{symptom['text']}\n")
         page += [entry(mistakes[name], measured.get(name)) for name in symptom["mistakes"]]
+        page += [beside(row) for row in symptom.get("row", []) if not row.get("mistakes")]
     return "\n".join(page)
 
 
@@ -111,6 +112,12 @@ def entry(mistake: Mistake, measured: dict[str, Any] | None) -> str:
         f"Reread [{mistake.reread}](notebooks/{target.name}).\n"
     )
     return text + ("\n" + told(mistake.name, measured) if measured else "")
+
+
+def beside(row: dict[str, str]) -> str:
+    """A cause that a notebook tells and the catalogue of mistakes does not hold: what is seen, why, where."""
+    target = next((ROOT / "notebooks").glob(f"{row['notebook']}_*.ipynb"))
+    return f"**{row['see']}**<br>{row['cause']}. Reread [{row['notebook']}](notebooks/{target.name}).\n"
 
 
 def told(name: str, measured: dict[str, Any]) -> str:

@@ -53,17 +53,17 @@ EXERCISES = (
     ),
     Exercise(
         "P.1", "timestep_embedding", "diffusion_lib.embeddings:timestep_embedding", "02_embeddings_and_unet",
-        "02, 2.2 A timestep as a vector of waves",
+        "02, 2.3 A timestep as a vector of waves",
         "return the sines, then the cosines, of t at dim / 2 frequencies",
     ),
     Exercise(
         "P.2", "res_block", "diffusion_lib.unet:ResBlock.forward", "02_embeddings_and_unet",
-        "02, 2.3 Time enters as one bias per channel",
+        "02, 2.4 Time enters as one bias per channel",
         "two convolutions with the time bias between them, and the shortcut",
     ),
     Exercise(
         "P.3", "attention", "diffusion_lib.unet:Attention.forward", "02_embeddings_and_unet",
-        "02, 2.4 The label enters by cross-attention",
+        "02, 2.5 The label enters by cross-attention",
         "softmax(Q K^T / sqrt(d)) V for each head, then the output layer",
     ),
     Exercise(
