@@ -49,7 +49,11 @@ def looks(name):
     agreement, spread = found["agreement"], found["spread"] / right["spread"]
     titles = set()
     if agreement >= right["agreement"] - 0.1 and 0.9 <= spread <= 1.1:
-        titles |= {"Nothing to see", "A setting does less, or more, than it should", "A fine grain lies on every sample"}
+        titles |= {
+            "Nothing to see",
+            "A setting does less, or more, than it should",
+            "A fine grain lies on every sample",
+        }
     if agreement >= right["agreement"] - 0.1 and spread < 0.95:
         titles |= {"Samples are clean, but alike"}
     if agreement >= 0.4:
