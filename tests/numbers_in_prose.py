@@ -23,7 +23,8 @@ NO_MEASUREMENT = (
     r"(?s)### References.*",
     r"\]\([^)]*\)|https?:\S+",  # where links lead
     r"(?m)^#+ [\d.]+ ",  # numbers of headings
-    r"(?i)\b(?:eqs?|equations?|sections?|notebooks?|algorithm|appendix|arxiv|line|table)\.? [\d.]+(?:(?:, | and | to )[\d.]+)*",
+    r"(?i)\b(?:eqs?|equations?|sections?|notebooks?|algorithm|appendix|arxiv|line|table)\.? "
+    r"[\d.]+(?:(?:, | and | to )[\d.]+)*",
     r"\((?:\d\.\d+(?:, | and )?)+\)|\b(?:[Ss]ee|[Ii]n|from) \d\.\d+\b",  # cross references such as (2.3)
     r"(?:19|20)\d\d\b",  # years
     r"Reading time \d+ minutes|95 % interval",
