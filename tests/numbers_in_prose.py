@@ -25,7 +25,7 @@ NO_MEASUREMENT = (
     r"(?m)^#+ [\d.]+ ",  # numbers of headings
     r"(?i)\b(?:eqs?|equations?|sections?|notebooks?|algorithm|appendix|arxiv|line|table)\.? "
     r"[\d.]+(?:(?:, | and | to )[\d.]+)*",
-    r"\((?:\d\.\d+(?:, | and )?)+\)|\b(?:[Ss]ee|[Ii]n|from) \d\.\d+\b",  # cross references such as (2.3)
+    r"\((?:\d\.\d+(?:, | and )?)+\)|\b(?:[Ss]ee|[Ii]n|from|after) \d\.\d+\b",  # cross references such as (2.3)
     r"(?:19|20)\d\d\b",  # years
     r"Reading time \d+ minutes|95 % interval",
     r"[_^]\{[^{}]*\}|[_^]\w",  # indices and exponents
@@ -72,6 +72,8 @@ def measured_for(book):
         if re.search(named, text):
             tree = json.loads((ROOT / "diffusion_lib" / "weights" / file).read_text(encoding="utf-8"))
             yield from ((Decimal(str(x)), False) for x in leaves(tree))
+    for table in re.findall(r"\]\(\.\./(benchmarks/\w+\.md)\)", text):
+        yield from printed((ROOT / table).read_text(encoding="utf-8"))
 
 
 def shown_at(book):
@@ -82,7 +84,7 @@ def shown_at(book):
     code = [written_in("".join(c["source"])) if c["cell_type"] == "code" else set() for c in book["cells"]]
     texts = ["".join("".join(o.get("text", "")) for o in c.get("outputs", [])) for c in book["cells"]]
     outputs = [printed(text) for text in texts]
-    digits = {(Decimal(f"{x:.3g}"), False) for x, _ in measured_for(book)}
+    digits = {(Decimal(f"{x:.3g}"), share) for x, share in measured_for(book)}
     exact = set().union(*code, *outputs, digits)
     for i in range(len(outputs)):
         yield exact, set().union(*outputs[max(0, i - NEAR) : i + NEAR + 1])

@@ -13,7 +13,10 @@ ROWS = TABLE["symbol"]
 BOOKS = {path.stem.split("_")[0]: path for path in (ROOT / "notebooks").glob("*.ipynb")}
 ACCENTS = {"bar", "hat", "tilde"}
 FONTS = {"mathcal", "mathbb"}
-GREEK = set("alpha beta gamma delta epsilon theta lambda mu sigma tau eta varphi phi omega Sigma rho zeta".split())
+GREEK = {
+    *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "lambda", "mu", "rho", "sigma", "tau"),
+    *("phi", "varphi", "omega", "Sigma"),
+}
 STANDARD = {"e", r"\nabla"}  # Euler's number, the gradient
 TOKEN = re.compile(r"\\[a-zA-Z]+|[a-zA-Z]|[_^{}]|\S")
 
@@ -41,7 +44,7 @@ def group(tokens, at):
 
 
 def symbols(latex, named):
-    """Every symbol of a formula. One with an index is its own symbol where ``named`` has it so, such as \\epsilon_\\theta."""
+    """Every symbol of a formula; one with an index is a symbol of its own where ``named`` has it so."""
     tokens, at, found = TOKEN.findall(latex), 0, []
     while at < len(tokens):
         token, name = tokens[at], tokens[at][1:]
