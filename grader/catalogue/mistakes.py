@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from diffusion_lib.homework.exercises import REREAD
+from grader.catalogue.wrong_decoders import DECODERS
 from grader.catalogue.wrong_formulas import FORMULAS
 from grader.catalogue.wrong_networks import NETWORKS
 from grader.catalogue.wrong_training import TRAINING
@@ -37,10 +38,11 @@ TEMPLATES: dict[str, tuple[Callable[[Parts], Callable[..., Any]], Parts]] = {
     **FORMULAS.templates,
     **TRAINING.templates,
     **NETWORKS.templates,
+    **DECODERS.templates,
 }
 MISTAKES = tuple(
     Mistake(exercise, name, hint, parts, REREAD[exercise])
-    for exercise, name, hint, parts in (*FORMULAS.mistakes, *TRAINING.mistakes, *NETWORKS.mistakes)
+    for exercise, name, hint, parts in (*FORMULAS.mistakes, *TRAINING.mistakes, *NETWORKS.mistakes, *DECODERS.mistakes)
 )
 
 
