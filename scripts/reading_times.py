@@ -7,13 +7,14 @@ six notebooks come near what two readers, who had just read them, thought that a
 cells run are added as the notebook's first cell tells them.
 
 Without --write: a table, and exit status 1 where a stated time is wrong or a long notebook has no stopping place. With
---write: the times go into the notebooks' first cells and into the README's table of notebooks, and nothing else changes.
+--write: the times go into the notebooks' first cells and into the README's table of notebooks; nothing else changes.
 """
 
 import json
 import re
 import sys
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +84,14 @@ def parts(book: dict[str, Any]) -> list[Part]:
     """The notebook in its sections."""
     found = [Part("the head", {})]
     for cell in book["cells"]:
-        text = "".join(cell["source"]) if cell["cell_type"] == "markdown" else ""
+        text, prose = "".join(cell["source"]), cell["cell_type"] == "markdown"
         # Prose before a heading in the same cell still belongs to the section that ends there.
-        for piece in re.split(r"(?m)^(?=## )", text) if text else [None]:
-            if piece is None:
-                counts = counted(cell)
-            else:
-                if piece.startswith("## "):
-                    found.append(Part(piece.splitlines()[0][3:], {}))
-                counts = counted(cell | {"source": piece})
-            here = found[-1]
+        for piece in re.split(r"(?m)^(?=## )", text) if prose else [text]:
+            if prose and piece.startswith("## "):
+                found.append(Part(piece.splitlines()[0][3:], {}))
+            here, counts = found[-1], counted(cell | {"source": piece})
             both = {name: here.counts.get(name, 0) + counts.get(name, 0) for name in {*here.counts, *counts}}
-            found[-1] = replace(here, counts=both, stop=here.stop or STOP in (piece or ""))
+            found[-1] = replace(here, counts=both, stop=here.stop or (prose and STOP in piece))
     return found
 
 
@@ -129,7 +126,7 @@ def unbroken(book: dict[str, Any]) -> tuple[float, str]:
             stretches.append([])
     worst = max(stretches, key=lambda stretch: sum(part.minutes for part in stretch))
     total, so_far, best = sum(part.minutes for part in worst), 0.0, (float("inf"), "")
-    for before, after in zip(worst, worst[1:], strict=False):
+    for before, after in pairwise(worst):
         so_far += before.minutes
         best = min(best, (abs(so_far - total / 2), after.title))
     return total, best[1]

@@ -58,7 +58,9 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
     for _ in range(9):
         page.keyboard.press("ArrowRight")
     assert text.inner_text().startswith("t = 440")
-    assert canvas.get_attribute("aria-label").startswith("A fading digit, growing noise, their sum; below, a dot on both curves. t = 440")
+    assert canvas.get_attribute("aria-label").startswith(
+        "A fading digit, growing noise, their sum; below, a dot on both curves. t = 440"
+    )
     assert canvas.evaluate("canvas => canvas.toDataURL()") != before
     for _ in range(50):
         if page.evaluate(KERNEL_SAYS, ["slider.value", "22"]):

@@ -20,8 +20,8 @@ def written(path, width=290, height=58, **options):
     curve = (100 * np.arange(COUNT), 0.9 ** np.arange(COUNT), "√ᾱ, what is left of the image")
     html = player_html(frames, TEXTS, "A patch that darkens.", label="t", curve=curve, **options)
     path.write_text(
-        f'<!doctype html><meta name="viewport" content="width=device-width"><meta charset="utf-8">'
-        f"<style>@media (prefers-color-scheme: dark) {{ :root {{ color-scheme: dark; background: #111 }} }}</style>{html}",
+        '<!doctype html><meta name="viewport" content="width=device-width"><meta charset="utf-8">'
+        "<style>@media (prefers-color-scheme: dark) { :root { color-scheme: dark; background: #111 } }</style>" + html,
         encoding="utf-8",
     )
     return path.as_uri()
@@ -114,6 +114,7 @@ def test_it_is_large_and_never_wider_than_the_page(opened, width, scheme, column
     page, box = opened(width, {"width": columns, "height": rows, "start": 4}, color_scheme=scheme)
     arrived(page, box, 4)
     assert box.evaluate(SPILLS) == []
+    assert not box.locator("img").is_visible()  # the sheet makes way
     shown = box.locator("canvas").bounding_box()
     assert abs(shown["width"] - min(wide, width - 16)) <= 1  # a page's margin is 8 pixels
     assert abs(shown["height"] / shown["width"] - rows / columns) < 0.02

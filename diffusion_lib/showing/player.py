@@ -104,10 +104,10 @@ def player_html(
     data = film(frames[keep], [texts[i] for i in keep], alt, label=label, scale=scale, curve=kept)
     picture, width = data.pop("sheet"), data["width"] * data["columns"] * magnified(data["width"])
     told = f"All frames, row by row, from {data['texts'][0]} to {data['texts'][-1]}."
-    style = "max-width:100%;height:auto;image-rendering:pixelated"
+    size = f'width="{width}" style="max-width:100%;height:auto;image-rendering:pixelated"'
     name = "player-" + hashlib.sha1((picture + alt).encode()).hexdigest()[:10]
     payload = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
-    return f"""<div id="{name}"><div><img src="{picture}" width="{width}" style="{style}" alt="{escape(alt)} {escape(told)}">
+    return f"""<div id="{name}"><div><img src="{picture}" {size} alt="{escape(alt)} {escape(told)}">
 <p>{escape(told)}</p></div>
 <script>{{
 {SCRIPT}
