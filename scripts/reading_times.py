@@ -29,8 +29,9 @@ SECONDS = {  # beside reading
     "sliders": 60,
 }
 LONGEST = 45  # minutes without a place to stop
-STOP = "**A good place to stop.**"
-STATED = re.compile(r"(?<=\*)(?:Reading time )?(\d+|[A-Z][a-z]+) minutes(?=\. )")
+STOP = "**A good place to stop.**"  # in a section, or the first cell says "a good place to stop is after 1.4"
+PROMISED = re.compile(r"good place to stop is after (\d+\.\d+)")
+STATED = re.compile(r"(?<=\*)(?:Reading time )?(\d+|[A-Z][a-z]+) minutes(?=[.,] )")
 RUNS = re.compile(r"run in (?:under|about) (a|one|two|three|four|five) minutes?")
 MINUTES = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 FORMULA = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$", re.DOTALL)
@@ -82,13 +83,14 @@ def counted(cell: dict[str, Any]) -> dict[str, int]:
 
 def parts(book: dict[str, Any]) -> list[Part]:
     """The notebook in its sections."""
-    found = [Part("the head", {})]
+    found, stops = [Part("the head", {})], PROMISED.findall("".join(book["cells"][0]["source"]))
     for cell in book["cells"]:
         text, prose = "".join(cell["source"]), cell["cell_type"] == "markdown"
         # Prose before a heading in the same cell still belongs to the section that ends there.
         for piece in re.split(r"(?m)^(?=## )", text) if prose else [text]:
             if prose and piece.startswith("## "):
-                found.append(Part(piece.splitlines()[0][3:], {}))
+                title = piece.splitlines()[0][3:]
+                found.append(Part(title, {}, stop=title.split()[0] in stops))
             here, counts = found[-1], counted(cell | {"source": piece})
             both = {name: here.counts.get(name, 0) + counts.get(name, 0) for name in {*here.counts, *counts}}
             found[-1] = replace(here, counts=both, stop=here.stop or (prose and STOP in piece))

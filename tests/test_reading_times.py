@@ -75,6 +75,11 @@ def test_a_long_notebook_needs_a_place_to_stop_near_its_middle():
     ]
     prose[2] += "\n\n**A good place to stop.** What comes next needs a rested head."
     assert times.faults("long", book(*prose)) == []
+    prose[2] = prose[2].partition("**")[0]
+    prose[0] += " A good place to stop is after 1.2."
+    assert times.faults("long", book(*prose)) != []  # there is no such section
+    prose[2] = prose[2].replace("## Two", "## 1.2 Two")
+    assert times.faults("long", book(*prose)) == []
     prose[0] = prose[0].replace("60", "25")
     assert "states 25 minutes, needs 60" in times.faults("long", book(*prose))[0]
 
