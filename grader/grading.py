@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -22,6 +22,7 @@ from grader.archives import walk
 from grader.hand_ins import HandIn, discover
 from grader.reading import read
 from grader.recording import make_record
+from grader.runs import summary
 from grader.sandbox.client import Sandbox
 from grader.trees import definition
 
@@ -40,6 +41,8 @@ class Result:
     notes: list[str] = field(default_factory=list)
     papers: list[str] = field(default_factory=list)
     exercises: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> points, worth, lines, mistakes, layers
+    run: str = ""  # of the experiment, in few words; empty where none is asked for, or nothing could be read
+    run_notes: list[str] = field(default_factory=list)  # the same in sentences, for the teacher alone
     fingerprint: str = ""  # of the code with names taken out, for the integrity note
     digest: str = ""  # of the hand-in and the assignment: the same digest need not be graded again
 
@@ -76,6 +79,8 @@ def grade_one(hand_in: HandIn, assignment: Assignment, record: Record, sandbox: 
     if hand_in.problem:
         result.status = "unreadable"
         result.notes.append(hand_in.problem)
+    elif "experiment" in assignment.written:
+        result.run, result.run_notes = summary(hand_in.runs)
     for name, worth in assignment.exercises.items():
         verdict = _verdict(hand_in, name, assignment, record, sandbox)
         result.exercises[name] = {
@@ -157,8 +162,9 @@ def fingerprint(sources: dict[str, str], assignment: Assignment) -> str:
 
 
 def digest(hand_in: HandIn, assignment: Assignment) -> str:
-    """What a stored result belongs to: the hand-in's names, sizes and times, and the assignment."""
-    hasher = hashlib.sha256(f"{assignment.source}{hand_in.superseded_by}{KEY}".encode())
+    """What a stored result belongs to: the hand-in's names, sizes and times, the assignment, and what a result says."""
+    said = [f.name for f in fields(Result)]
+    hasher = hashlib.sha256(f"{assignment.source}{hand_in.superseded_by}{KEY}{said}".encode())
     for top in (hand_in.path, *hand_in.more):
         inside = top.is_dir() and not top.is_symlink()
         for path in [top / os.fsdecode(name) for name in walk(top)] if inside else [top]:

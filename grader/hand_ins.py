@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grader.archives import is_archive, stem
+from grader.runs import Run
 
 CANVAS = re.compile(r"^(?P<who>[^_]+)(?P<late>_LATE)?_(?P<user>\d+)_(?P<submission>\d+)_(?P<file>.*)$", re.DOTALL)
 MOODLE = re.compile(r"^(?P<who>[^_]+)_(?P<user>\d+)_assignsubmission_[a-z]+_?(?P<file>.*)$", re.DOTALL)
@@ -33,6 +34,7 @@ class HandIn:
     in_notebooks: dict[str, str] = field(default_factory=dict)  # function -> the notebook that defines it
     unclear: list[str] = field(default_factory=list)  # files any of which might be meant
     notes: list[str] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)  # of the experiment
     papers: list[str] = field(default_factory=list)  # notebooks and write-ups, for the person who marks them
     problem: str = ""  # why nothing could be read
     aside: bool = False  # a file that is no hand-in

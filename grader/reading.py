@@ -13,6 +13,7 @@ from diffusion_lib.homework.exercises import Exercise
 from diffusion_lib.homework.finding import written
 from grader.archives import BROKEN, MOST_SOURCE, Files, Load, look
 from grader.hand_ins import HandIn, printable
+from grader.runs import read_runs
 
 MOST_BESIDE = 200  # modules of the student's own
 PAPER = re.compile(r"(write-?up[^/]*|\.ipynb)$", re.IGNORECASE)
@@ -22,7 +23,7 @@ ASIDE = re.compile(r"backup|\bbak\b|old|copy|kopie|orig|trash|deleted|previous",
 
 
 def read(hand_in: HandIn, exercises: Iterable[Exercise]) -> None:
-    """Fill in the sources of the exercises' files, or why they cannot be read."""
+    """Fill in the sources of the exercises' files, or why they cannot be read, and the experiment's runs."""
     if hand_in.problem:
         return
     files: Files = {}
@@ -51,6 +52,7 @@ def _read(hand_in: HandIn, exercises: list[Exercise], files: Files) -> None:
             hand_in.sources[target] = _text(files[place], hand_in, target)
             _merge_marks(hand_in, target)
             _beside(hand_in, place, target, files)
+    hand_in.runs = read_runs(files, hand_in.beside | hand_in.sources)
     for name, load in papers.items():
         if name.endswith(".ipynb"):
             _notebook(hand_in, name, load, [exercise.attribute for exercise in exercises])

@@ -10,6 +10,7 @@ from typing import Any
 from diffusion_lib.homework.exercises import REREAD, Assignment
 from grader.grading import Result
 from grader.hand_ins import key_of
+from grader.runs import IN_ORDER, NONE
 
 OPEN = ("unclear", "not graded")  # no points yet, and so no 0 either
 STYLE = (
@@ -77,7 +78,7 @@ def _write_grades(path: Path, results: list[Result], marks: dict[str, dict[str, 
     head = ["student", "hand_in", "status", "late", *assignment.exercises, *assignment.written]
     with path.open("w", newline="", encoding="utf-8") as file:
         sheet = csv.writer(file)
-        sheet.writerow([*head, "total", "out_of", "mistakes"])
+        sheet.writerow([*head, "total", "out_of", "mistakes", "run"])
         for r in (r for r in results if r.status != "left aside"):
             mark = marks.get(r.hand_in, {})
             known = {} if r.status in OPEN else r.exercises
@@ -86,7 +87,7 @@ def _write_grades(path: Path, results: list[Result], marks: dict[str, dict[str, 
             mistakes = "; ".join(f"{n}: {m}" for n, e in r.exercises.items() for m in e["mistakes"])
             row = [r.student, r.hand_in, r.status, "late" if r.late else "", *code, *_points(mark, assignment)]
             shown = "" if r.status in OPEN else f"{total:g}"
-            sheet.writerow(map(_cell, [*row, shown, f"{assignment.points:g}", mistakes]))
+            sheet.writerow(map(_cell, [*row, shown, f"{assignment.points:g}", mistakes, r.run]))
 
 
 def _points(mark: dict[str, Any], assignment: Assignment) -> list[str]:
@@ -144,6 +145,7 @@ def report(results: list[Result], assignment: Assignment) -> str:
     graded = [r for r in counted if r.status not in OPEN]
     title = f"<h1>{escape(assignment.title)}: {len(counted)} hand-ins</h1>"
     parts = [_scores(graded, assignment), _mistakes(graded), _troubled(results), _alike(counted), _aside(results)]
+    parts.insert(2, _runs(counted))
     return page("Class report", title + "".join(parts))
 
 
@@ -168,8 +170,27 @@ def _mistakes(results: list[Result]) -> str:
 
 
 def _troubled(results: list[Result]) -> str:
-    rows = [f"<li>{escape(r.hand_in)}: {escape(' '.join(r.notes))}</li>" for r in results if r.notes]
+    noted = {r.hand_in: r.notes + (r.run_notes if r.run != IN_ORDER else []) for r in results}
+    rows = [f"<li>{escape(name)}: {escape(' '.join(notes))}</li>" for name, notes in noted.items() if notes]
+    if without := [r.hand_in for r in results if r.run == NONE]:
+        rows.append(f"<li>No run of the experiment was handed in: {escape(', '.join(without))}.</li>")
     return f"<h2>Hand-ins to look at</h2><ul>{''.join(rows)}</ul>" if rows else ""
+
+
+def _runs(results: list[Result]) -> str:
+    """Whose runs of the experiment they are; empty where none is asked for."""
+    kinds: dict[str, list[str]] = {}
+    for r in (r for r in results if r.run):
+        kinds.setdefault(r.run, []).append(r.hand_in)
+    rows = [
+        f"<tr><td>{len(names)}</td><td>{escape(kind)}</td><td>{escape(', '.join(names))}</td></tr>"
+        for kind, names in sorted(kinds.items(), key=lambda item: -len(item[1]))
+    ]
+    told = (
+        "In order: made with the handed-in functions, at least as long as the recipe minutes, and not the history that "
+        "the course ships. It is what the student's files say: evidence for whoever marks, no proof, and no points."
+    )
+    return f"<h2>The experiment's runs</h2><p>{told}</p><table>{''.join(rows)}</table>" if rows else ""
 
 
 def _aside(results: list[Result]) -> str:

@@ -58,7 +58,9 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
     for _ in range(9):
         page.keyboard.press("ArrowRight")
     assert text.inner_text().startswith("t = 440")
-    assert canvas.get_attribute("aria-label").startswith("A fading digit, growing noise, their sum; below, a dot on both curves. t = 440")
+    assert canvas.get_attribute("aria-label").startswith(
+        "A fading digit, growing noise, their sum; below, a dot on both curves. t = 440"
+    )
     assert canvas.evaluate("canvas => canvas.toDataURL()") != before
     for _ in range(50):
         if page.evaluate(KERNEL_SAYS, ["slider.value", "22"]):
@@ -67,6 +69,23 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
     else:
         raise AssertionError("the kernel did not hear of the slider's move")
     keep(page, "lab_01_slider_1280")
+    play = page.locator(".jp-OutputArea-output [role=group] button").first
+    play.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function(
+        "([text, box]) => !text.textContent.startsWith('t = 440') && box.textContent === 'Pause'",
+        arg=[text.element_handle(), play.element_handle()],
+    )
+    page.keyboard.press("Space")
+    assert play.inner_text() == "Play"
+    stopped_at = slider.input_value()
+    for _ in range(50):
+        if page.evaluate(KERNEL_SAYS, ["slider.value", stopped_at]):
+            break
+        page.wait_for_timeout(200)
+    else:
+        raise AssertionError("the kernel did not hear of the playing slider")
+    assert slider.input_value() == stopped_at
     page.set_viewport_size({"width": 800, "height": 900})
     page.wait_for_timeout(500)
     keep(page, "lab_01_slider_800")

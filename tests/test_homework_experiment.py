@@ -1,15 +1,20 @@
 """The experiment is the student's: their functions train and draw, and the run is tied to them."""
 
 import json
+import re
 import zipfile
 
 import pytest
 from classroom import FILE, SOLUTION, student_source, write_body
+from conftest import ROOT
 from test_homework_checks import run
 from torch import nn
 
 from diffusion_lib.homework.digests import digest
+from diffusion_lib.homework.exercises import get
 from diffusion_lib.homework.experiment import own_draws, recipe
+from grader.hand_ins import HandIn
+from grader.reading import read
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +50,18 @@ def test_the_recipe_of_minutes_is_the_ablations_budget():
     assert {recipe(name).train.timestep_sampling for name in ("minutes", "tiny", "laptop", "full")} == {"uniform"}
 
 
+def test_the_handout_counts_the_minutes_of_the_benchmarks():
+    told = (ROOT / "homework" / "handout.md").read_text(encoding="utf-8")
+    train = recipe("minutes").train
+    seen = train.epochs * train.max_images
+    assert f"{seen:,} digits" in told
+    for name, row, minutes in (("ablation", "| laptop †", 5), ("bench", "| laptop, batch 64 | ours", 10)):
+        text = (ROOT / "benchmarks" / f"{name}.md").read_text(encoding="utf-8")
+        speed = int(next(re.search(r"\| (\d+)", line[60:])[1] for line in text.splitlines() if line.startswith(row)))
+        assert round(seen / speed / 60) == minutes
+        assert f"{speed} " in told
+
+
 def test_a_students_run_from_wrong_to_right(release):
     """One folder: unwritten, wrong step back, right step (drawn again, not trained again), other loss, pack."""
     assert "not written yet" in run("experiment", "--recipe", "tiny", cwd=release, code=2).stderr
@@ -65,17 +82,28 @@ def test_a_students_run_from_wrong_to_right(release):
         packed = {n for n in archive.namelist() if "/experiment/" in n}
     names = ("code.json", "card.json", "history.jsonl", *first)
     assert packed == {f"homework/experiment/tiny/{name}" for name in names}
+    [told] = handed_in(release)
+    assert told.faults == ("too short",)  # and nothing else: it is this code's
+    assert "1,024 images seen" in told.words
 
     other = "t = torch.zeros(len(x_start)).long() if t is None else t\nnoise = torch.randn_like(x_start)\n"
     other += "return mse_loss(model(q_sample(schedule, x_start, t, noise), t, label), noise)"
     (release / FILE).write_text(student_source(ddpm_loss=other), encoding="utf-8")
     assert "ddpm_loss changed since" in run("pack", cwd=release).stdout
+    assert handed_in(release)[0].faults == ("other code", "too short")
     assert "other code" in run("experiment", "--recipe", "tiny", cwd=release, code=2).stderr
     for path in folder.iterdir():
         path.unlink()
     before = json.loads(archive_card(release))["held_out_loss"]
     run("experiment", "--recipe", "tiny", cwd=release)
     assert json.loads((folder / "card.json").read_text())["held_out_loss"] != before  # the student's loss trained it
+
+
+def handed_in(release):
+    """The runs that the teacher is told of."""
+    hand_in = HandIn("homework.zip", release / "homework.zip", "jane")
+    read(hand_in, [get(name) for name in ("q_sample", "ddpm_loss", "p_sample")])
+    return hand_in.runs
 
 
 def archive_card(release):

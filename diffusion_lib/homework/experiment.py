@@ -136,9 +136,8 @@ def write_note(folder: Path, note: dict[str, Any]) -> None:
     part.replace(folder / "code.json")
 
 
-def changed(folder: Path, digests: dict[str, str]) -> list[str]:
-    """Which functions are not those that the run in ``folder`` was trained, or its grids drawn, with."""
-    note = read_note(folder)
+def changed(note: dict[str, Any], digests: dict[str, str]) -> list[str]:
+    """Which functions are not those that the run of this ``code.json`` was trained, or its grids drawn, with."""
     names = [name for name in TRAINING if note["functions"].get(name) not in (None, digests[name])]
     return names + [DRAWING] * any(drawn != digests[DRAWING] for drawn in note["grids"].values())
 
@@ -152,7 +151,7 @@ def remarks(top: Path) -> list[str]:
         digests = Code.read().digests
     except (ValueError, OSError, SyntaxError) as error:
         return [f"experiment: {error}"]
-    told = {run.name: changed(run, digests) for run in runs}
+    told = {run.name: changed(read_note(run), digests) for run in runs}
     return [
         f"experiment: the run {name} is of other code, {', '.join(names)} changed since. Run it again."
         for name, names in told.items()
@@ -176,7 +175,7 @@ def experiment(
     """
     code, profile = Code.read(), recipe(name)
     folder = folder or tree() / "experiment" / name
-    if other := [n for n in changed(folder, code.digests) if n in TRAINING]:
+    if other := [n for n in changed(read_note(folder), code.digests) if n in TRAINING]:
         raise ValueError(
             f"{', '.join(other)} changed since the run in {folder} began, so its weights are of other code. "
             "Rename or delete that folder and start again."
