@@ -19,7 +19,7 @@ import numpy as np
 SCRIPT = Path(__file__).with_name("player.js").read_text()
 STATIC_FRAMES = 41  # frames kept in a page: enough for an even motion, small enough for a notebook
 WIDEST, TALLEST, MOST = 720, 600, 12  # CSS pixels that a picture fills by itself, and how often it is enlarged at most
-LEAST = 84  # CSS pixels of a frame's width where no script runs and the sheet stands
+LEAST = 84  # CSS pixels of a frame's width, eight in a row, where no script runs and the sheet stands
 
 Curve = tuple[Any, Any, str]  # x and y, one number for each frame (sequences, arrays, tensors), and what y is
 
@@ -60,7 +60,7 @@ def film(
     Without ``scale``, as large as fits. ``curve`` is drawn below the picture, with a dot that moves along.
     """
     height, width = frames.shape[1:3]
-    columns = min(len(frames), max(1, WIDEST // (width * magnified(width))))
+    columns = min(len(frames), WIDEST // LEAST)  # neighbours in a row also compress well: they are alike
     source = base64.b64encode(png(sheet(frames, columns))).decode()
     places = {"columns": columns, "width": width, "height": height, "scale": scale or fitting(height, width)}
     told = {"sheet": f"data:image/png;base64,{source}", "texts": list(texts), "alt": alt, "label": label, **places}
