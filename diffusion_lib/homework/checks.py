@@ -5,7 +5,7 @@
 """
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.homework.exercises import EXERCISES, Exercise, find, get
-from diffusion_lib.homework.finding import global_settings, load_source, unreached
+from diffusion_lib.homework.finding import global_settings, load_source, parsed, unreached
+from diffusion_lib.homework.formerly import former_imports
 from diffusion_lib.homework.probes import observe
 from diffusion_lib.homework.probing import Observation
 from diffusion_lib.homework.records import DREW, Entry, Record, shipped_record
@@ -185,11 +186,14 @@ def _short(values: Tensor) -> str:
 NOT_WRITTEN = "It is not written yet."
 
 
-def explained(verdict: Verdict, exercise: Exercise, source: str) -> Verdict:
-    """``verdict`` with what the text of the file tells: a stub in the way, settings that reach too far."""
+def explained(verdict: Verdict, exercise: Exercise, source: str, beside: Collection[str] = ()) -> Verdict:
+    """``verdict`` with what the text of the file tells: a stub in the way, settings that reach too far, old names.
+
+    ``beside``: names of files of the student's own.
+    """
     if verdict.problem.startswith(NOT_WRITTEN):
         verdict.problem = unreached(source, exercise.attribute) or verdict.problem
-    verdict.remarks += global_settings(source)
+    verdict.remarks += [*global_settings(source), *former_imports(parsed(source), beside)]
     return verdict
 
 
