@@ -1,12 +1,13 @@
 """Numbers that judge samples, each printed beside the same number for real images.
 
 A picture grid flatters and a single number can be gamed: a sampler that draws one perfect 3 for every 3
-has full label agreement. So agreement always stands beside within-class spread, and both beside their floor.
+has full label agreement. So agreement always stands beside the spread within a label, of pixels and of features, and
+all of them beside their reference.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,7 @@ from diffusion_lib.profiles import DataConfig
 from diffusion_lib.shapes import Images, Labels
 
 Features = Float[Tensor, "count feature"]
+Values = Float[Tensor, "batch *values"]
 Others = Float[Tensor, "other channel height width"]
 
 
@@ -58,29 +60,45 @@ def _conv(in_channels: int, out_channels: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Scores:
-    """The metrics of one set of labelled images."""
+    """The metrics of one set of labelled images. The last three are None in files measured before there were any."""
 
     agreement: float  # share of images that the classifier reads as their label, 0 ... 1
     agreement_low: float  # 95 % Wilson interval
     agreement_high: float
-    spread: float  # within-class spread, as a share of real digits'
+    spread: float  # of the pixels within a class, as a share of real digits'
     frechet: float  # Fréchet distance on the classifier's features
     nearest: float  # median distance to the nearest training image
     count: int
+    feature_spread: float | None = None  # of the features within a class, as a share of real digits'
+    frechet_mean: float | None = None  # the two parts of the Fréchet distance
+    frechet_covariance: float | None = None
 
-    def row(self, name: str) -> str:
-        """One line of the table that :func:`table` prints."""
-        interval = f"{self.agreement_low:.1%} - {self.agreement_high:.1%}"
-        return (
-            f"{name:<24}{self.count:>7}{self.agreement:>11.1%}  {interval:<16}{self.spread:>8.3f}"
-            f"{self.frechet:>10.2f}{self.nearest:>10.2f}"
-        )
+
+COLUMNS: tuple[tuple[str, int, Callable[[Scores], str | None]], ...] = (  # head, width, entry
+    ("images", 7, lambda s: str(s.count)),
+    ("agreement", 11, lambda s: f"{s.agreement:.1%}"),
+    ("95 % interval", 17, lambda s: f"{s.agreement_low:.1%} - {s.agreement_high:.1%}"),
+    ("spread", 8, lambda s: f"{s.spread:.3f}"),
+    ("of features", 13, lambda s: _rounded(s.feature_spread, 3)),
+    ("Fréchet", 9, lambda s: _rounded(s.frechet, 2)),
+    ("mean", 7, lambda s: _rounded(s.frechet_mean, 2)),
+    ("covariance", 12, lambda s: _rounded(s.frechet_covariance, 2)),
+    ("nearest", 9, lambda s: _rounded(s.nearest, 2)),
+)
+
+
+def _rounded(value: float | None, digits: int) -> str | None:
+    return None if value is None else f"{value:.{digits}f}"
 
 
 def table(rows: dict[str, Scores]) -> str:
-    """The scores as fixed-width text, one row each."""
-    head = f"{'':<24}{'images':>7}{'agreement':>11}  {'95 % interval':<16}{'spread':>8}{'Fréchet':>10}{'nearest':>10}"
-    return "\n".join([head, *(scores.row(name) for name, scores in rows.items())])
+    """The scores as fixed-width text, one row each. A column that no row has is left out; a gap in one is a dash."""
+    first = max(len(name) for name in rows)
+    shown = [column for column in COLUMNS if any(column[2](scores) for scores in rows.values())]
+    lines = [" " * first + "".join(f"{head:>{width}}" for head, width, _ in shown)]
+    for name, scores in rows.items():
+        lines.append(f"{name:<{first}}" + "".join(f"{entry(scores) or '-':>{width}}" for _, width, entry in shown))
+    return "\n".join(lines)
 
 
 @torch.no_grad()
@@ -101,16 +119,48 @@ def wilson_interval(share: float, count: int, z: float = 1.96) -> tuple[float, f
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def within_class_spread(images: Images, labels: Labels) -> float:
-    """How much images of one label differ: the root of the mean within-class pixel variance.
+def within_class_spread(values: Values, labels: Labels) -> float:
+    """How much the members of one class differ: the root of the mean within-class variance.
 
-    Classes count equally, and each needs at least two images. 0 means that every 3 is the same 3.
+    √( 1/(C D) · Σ_c Σ_j Var(x_j | c) )   over C classes and the D entries of each member
+
+    ``values`` (B, ...) are images, or their features. Classes count equally, and each needs at least two members.
+    0 means that every 3 is the same 3. Variances are unbiased, so the number of members hardly matters.
     """
     counts = torch.bincount(labels, minlength=int(labels.max()) + 1)
     if bool(((counts > 0) & (counts < 2)).any()):
         raise ValueError(f"each label needs at least two images, but the counts are {counts.tolist()}.")
-    classes = [images[labels == label].flatten(1) for label in labels.unique()]
+    classes = [values[labels == label].flatten(1) for label in labels.unique()]
     return torch.stack([c.var(dim=0).mean() for c in classes]).mean().sqrt().item()
+
+
+class Frechet(NamedTuple):
+    """The Fréchet distance in its two parts."""
+
+    mean: float  # ‖μ − μ_r‖²: the clouds stand apart
+    covariance: float  # tr(Σ + Σ_r − 2 (Σ Σ_r)^½): they differ in width or direction
+
+    @property
+    def whole(self) -> float:
+        """The distance itself, their sum."""
+        return self.mean + self.covariance
+
+
+def frechet_parts(features: Features, real: Float[Tensor, "other feature"]) -> Frechet:
+    """The Fréchet distance of two clouds of points as if both were Gaussian (Heusel et al. 2017, eq. 6).
+
+    d = ‖μ − μ_r‖² + tr(Σ + Σ_r − 2 (Σ Σ_r)^½)
+
+    ``features`` (N, F) and ``real`` (M, F), at least two of each. The covariance part is biased upwards for few
+    points: compare equal counts only.
+    """
+    if min(len(features), len(real)) < 2:
+        raise ValueError(f"a covariance needs at least two points, but there are {len(features)} and {len(real)}.")
+    ours, theirs = features.double(), real.double()
+    mean = (ours.mean(dim=0) - theirs.mean(dim=0)).square().sum().item()
+    cov, cov_r = torch.atleast_2d(ours.T.cov()), torch.atleast_2d(theirs.T.cov())
+    root = torch.linalg.eigvals(cov @ cov_r).sqrt().real.sum()  # the trace of (Σ Σ_r)^½
+    return Frechet(mean, (cov.trace() + cov_r.trace() - 2 * root).item())
 
 
 def frechet_distance(classifier: DigitClassifier, images: Images, real: Others) -> float:
@@ -118,38 +168,12 @@ def frechet_distance(classifier: DigitClassifier, images: Images, real: Others) 
 
     It shrinks with the number of images: compare equal counts only.
     """
-    return _distance_to(_reference(classifier, real), images)
+    return frechet_parts(_features(classifier, images), _features(classifier, real)).whole
 
 
-def _reference(classifier: DigitClassifier, real: Others) -> Any:
-    """torchmetrics' Fréchet distance with the features of ``real`` in it."""
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    metric = FrechetInceptionDistance(feature=_FeatureExtractor(classifier), reset_real_features=False)
-    for part in real.split(500):
-        metric.update(part, real=True)
-    return metric
-
-
-def _distance_to(reference: Any, images: Images) -> float:
-    reference.reset()  # forgets the last images, not the real ones
-    for part in images.split(500):
-        reference.update(part, real=False)
-    return reference.compute().item()
-
-
-class _FeatureExtractor(nn.Module):
-    """Features from the device of the images, sums of them on the CPU: they are float64, and Apple's GPUs take none."""
-
-    num_features = DigitClassifier.num_features
-
-    def __init__(self, classifier: DigitClassifier) -> None:
-        super().__init__()
-        self.classifier = classifier
-
-    @torch.no_grad()
-    def forward(self, images: Images) -> Features:
-        return self.classifier.features(images).cpu()
+def _features(classifier: DigitClassifier, images: Others) -> Float[Tensor, "other feature"]:
+    """On the CPU: sums of them are in float64, which Apple's GPUs do not have."""
+    return in_batches(classifier.features, images).cpu()
 
 
 @torch.no_grad()
@@ -171,8 +195,8 @@ def nearest_neighbours(images: Images, training: Others) -> tuple[Float[Tensor, 
 class Judge:
     """Scores samples against real digits, which it looks at once.
 
-    Spread and Fréchet distance are taken against every second ``test`` digit. The first ``neighbours`` samples are
-    searched for their nearest among the first 20,000 ``train`` images.
+    Both spreads and the Fréchet distance are taken against every second ``test`` digit. The first ``neighbours``
+    samples are searched for their nearest among the first 20,000 ``train`` images.
     """
 
     def __init__(self, classifier: DigitClassifier, *, test: Digits, train: Digits, neighbours: int = 200) -> None:
@@ -181,25 +205,31 @@ class Judge:
         _check_counts(test)
         real, real_labels = test[1::2]
         self.real_spread = within_class_spread(real, real_labels)
-        self.reference = _reference(classifier, real)
+        self.real_features = _features(classifier, real)
+        self.real_feature_spread = within_class_spread(self.real_features, real_labels.cpu())
 
     def score(self, images: Images, labels: Labels) -> Scores:
         """All metrics of ``images``, (B, C, H, W) in [-1, 1], drawn as ``labels``, (B,)."""
         agreement = label_agreement(self.classifier, images, labels)
         low, high = wilson_interval(agreement, len(images))
         distances, _ = nearest_neighbours(images[: self.neighbours], self.training[:][0])
+        features = _features(self.classifier, images)
+        frechet = frechet_parts(features, self.real_features)
         return Scores(
             agreement=agreement,
             agreement_low=low,
             agreement_high=high,
             spread=within_class_spread(images, labels) / self.real_spread,
-            frechet=_distance_to(self.reference, images),
+            frechet=frechet.whole,
             nearest=distances.median().item(),
             count=len(images),
+            feature_spread=within_class_spread(features, labels.cpu()) / self.real_feature_spread,
+            frechet_mean=frechet.mean,
+            frechet_covariance=frechet.covariance,
         )
 
     def floor(self, count: int) -> Scores:
-        """The same scores for ``count`` real images, as many of each label: the best that a model can hope for.
+        """The same scores for ``count`` real images, as many of each label: the reference, which samples can pass.
 
         They are test digits that :meth:`score` does not compare with, evenly from the whole set: the first half of
         MNIST's test digits is neater than the second.

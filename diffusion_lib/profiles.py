@@ -82,6 +82,8 @@ class UNetConfig:
         counts = ("image_channels", "patch_size", "time_dim", "context_dim", "context_tokens", "num_classes")
         _hold(self, **{name: (getattr(self, name) >= 1, "at least 1") for name in counts})
         _hold(self, dropout=(0 <= self.dropout < 1, "in [0, 1)"))
+        fits = all(length >= 1 and length % self.side_multiple == 0 for length in self.image_size)
+        _hold(self, image_size=(fits, f"a height and a width that are multiples of {self.side_multiple}"))
 
     @property
     def side_multiple(self) -> int:

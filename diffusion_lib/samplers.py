@@ -146,11 +146,14 @@ def generate(
     ``guidance_scale`` above 1 guides towards the label, for a model that was trained with label dropping. Fresh noise
     on the way (``eta`` = 1) lets later steps repair what earlier ones got wrong: notebook 04 measures it. One
     generator, seeded with ``seed``, draws x_T of all images and then every z, on the CPU, so that every device sees
-    the same noise. ``batch_size`` images are walked at a time.
+    the same noise. ``shape`` (C, H, W) is by default the model's ``image_shape``; ``batch_size`` images are walked
+    at a time.
     """
-    sides: tuple[int, ...] = getattr(model, "image_shape", (1, 28, 28)) if shape is None else shape
+    shape = shape or getattr(model, "image_shape", None)
+    if shape is None:
+        raise ValueError("the model has no image_shape: hand over shape=(channels, height, width).")
     generator = torch.Generator().manual_seed(seed)
-    x_T = torch.randn((len(label), *sides), generator=generator).to(label.device)
+    x_T = torch.randn((len(label), *shape), generator=generator).to(label.device)
     images = []
     for part, x in zip(label.split(batch_size), x_T.split(batch_size), strict=True):
         eps_model = denoiser(model, schedule, part, guidance_scale)

@@ -81,9 +81,11 @@ def student_makefile(text: str) -> str:
     kept = [b for b in blocks if b.startswith(("PYTHON", "help:", "setup:", "$(INSTALLED):", "lab:", "clean:"))]
     own = [
         "check: setup  ## Check every exercise\n\t$(BIN)/python -m diffusion_lib homework check",
+        "experiment: setup  ## Train and draw with your own functions\n"
+        "\t$(BIN)/python -m diffusion_lib homework experiment",
         "pack: setup  ## Make the .zip to hand in\n\t$(BIN)/python -m diffusion_lib homework pack",
     ]
-    phony = ".PHONY: help setup lab check pack clean\n.DEFAULT_GOAL := help"
+    phony = ".PHONY: help setup lab check experiment pack clean\n.DEFAULT_GOAL := help"
     return "\n\n".join([kept[0], phony, *kept[1:], *own]).rstrip() + "\n"
 
 
@@ -105,7 +107,7 @@ def student_notebook(book: dict[str, Any], stem: str, assignment: Assignment) ->
             first = False
         cells.append(_cell(cell["cell_type"], cell["id"], source))
         for name, points in assignment.exercises.items():
-            if get(name).notebook == stem and re.search(rf"show_source\(.*\b{get(name).attribute}\b", source):
+            if get(name).notebook == stem and _shows(get(name), source):
                 cells += _exercise_cells(get(name), points)
     for key, (question, points, notebook) in assignment.written.items():
         if notebook == stem:
@@ -114,6 +116,11 @@ def student_notebook(book: dict[str, Any], stem: str, assignment: Assignment) ->
                 _cell("markdown", f"a-{key}", "*Your answer.*", _nbgrader(key, points, solution=True)),
             ]
     return {"cells": cells, "metadata": book["metadata"], "nbformat": 4, "nbformat_minor": 5}
+
+
+def _shows(exercise: Exercise, source: str) -> bool:
+    """Does a cell show what the exercise asks for, or what stands for it?"""
+    return bool(re.search(rf"show_source\(.*\b{exercise.shown or exercise.attribute}\b", source))
 
 
 def _exercise_cells(exercise: Exercise, points: float) -> Iterator[dict[str, Any]]:

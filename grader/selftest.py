@@ -7,6 +7,7 @@ from diffusion_lib.homework.exercises import EXERCISES, Exercise
 from diffusion_lib.homework.probes import observe
 from grader.catalogue import mistakes
 from grader.catalogue.styles import STYLES
+from grader.catalogue.styles_decoder import style as _more  # noqa: F401  (enters its styles)
 from grader.catalogue.styles_network import style as _style  # noqa: F401  (enters its styles)
 from grader.recording import make_record
 

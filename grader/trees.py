@@ -34,21 +34,28 @@ def copy_package(
 
 
 def stub(source: str, exercise: Exercise) -> str:
-    """The module's ``source`` with the exercise's body replaced by a NotImplementedError that says what to do."""
+    """The module's ``source`` with the exercise's part of the body replaced by a NotImplementedError that says what to
+    do; what stands before that part is given."""
     function = definition(ast.parse(source), exercise.attribute)
     if function is None:
         raise ValueError(f"{exercise.path} has no {exercise.attribute}.")
-    docstring = isinstance(function.body[0], ast.Expr) and isinstance(function.body[0].value, ast.Constant)
+    taken = next((node for node in _statements(function) if ast.unparse(node).startswith(exercise.begins)), None)
+    if taken is None:
+        raise ValueError(f"{exercise.attribute} in {exercise.path} has no statement {exercise.begins!r}.")
     indent = " " * function.body[0].col_offset
     message = f"Exercise {exercise.number}, {exercise.name}: {exercise.task}. See notebook {exercise.reread}."
     lines = source.splitlines()
-    keep = function.body[0].end_lineno if docstring else function.body[0].lineno - 1
     body = [
         f"{indent}raise NotImplementedError(",
         f"{indent}    {json.dumps(message, ensure_ascii=False)}",
         f"{indent})",
     ]
-    return "\n".join([*lines[:keep], *body, *lines[function.end_lineno :]]) + "\n"
+    return "\n".join([*lines[: taken.lineno - 1], *body, *lines[function.end_lineno :]]) + "\n"
+
+
+def _statements(function: ast.FunctionDef) -> list[ast.stmt]:
+    """The body without its docstring."""
+    return function.body[ast.get_docstring(function, clean=False) is not None :]
 
 
 def definition(module: ast.Module, attribute: str) -> ast.FunctionDef | None:

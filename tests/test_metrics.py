@@ -1,14 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import images
-from numpy.linalg import eigvals
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from diffusion_lib.data import Digits
 from diffusion_lib.metrics import (
     DigitClassifier,
     Judge,
+    Scores,
     frechet_distance,
+    frechet_parts,
     label_agreement,
     nearest_neighbours,
     table,
@@ -23,17 +27,61 @@ def test_the_shipped_classifier_reads_mnist(mnist):
     assert accuracy >= 0.993
 
 
-def test_frechet_distance_equals_its_formula():
+def cloud(mean, axes):
+    """Points mean ± each row of ``axes``: their mean and covariance are known exactly."""
+    axes = torch.as_tensor(axes, dtype=torch.float64)
+    return torch.as_tensor(mean, dtype=torch.float64) + torch.cat([axes, -axes])
+
+
+def covariance(axes):
+    """That covariance, unbiased."""
+    axes = torch.as_tensor(axes, dtype=torch.float64)
+    return 2 * axes.T @ axes / (2 * len(axes) - 1)
+
+
+def test_the_parts_of_a_frechet_distance_in_closed_form():
+    # Σ and Σ_r diagonal: the covariance part is the sum of squared differences of standard deviations.
+    one, other = torch.tensor([1.0, 2.0, 0.5]).double(), torch.tensor([3.0, 2.0, 1.0]).double()
+    turn = torch.linalg.qr(images(3, 3))[0]
+    factor = 2 / (2 * 3 - 1)
+    expected = (9 + 16, factor * (one - other).square().sum().item())
+    points = cloud([3.0, 0.0, 0.0], one.diag()), cloud([0.0, 4.0, 0.0], other.diag())
+    assert tuple(frechet_parts(*points)) == pytest.approx(expected)
+    assert tuple(frechet_parts(*(p @ turn for p in points))) == pytest.approx(expected)  # no direction is special
+    assert frechet_parts(*points).whole == pytest.approx(sum(expected))
+    # One dimension: (μ − μ_r)² and (σ − σ_r)².
+    assert tuple(frechet_parts(cloud([1.0], [[2.0]]), cloud([-1.0], [[0.5]]))) == pytest.approx((4, 2 * 1.5**2))
+
+
+def test_the_covariance_part_of_two_clouds_that_share_no_axes():
+    # In two dimensions tr(M^½) = √(tr M + 2 √det M), for M = Σ Σ_r.
+    one, other = [[2.0, 1.0], [0.0, 1.0]], [[1.0, -1.5], [0.5, 1.0]]
+    a, b = covariance(one), covariance(other)
+    assert not torch.allclose(a @ b, b @ a)
+    root = ((a @ b).trace() + 2 * (a @ b).det().sqrt()).sqrt()
+    expected = (a.trace() + b.trace() - 2 * root).item()
+    assert tuple(frechet_parts(cloud([0, 0], one), cloud([0, 0], other))) == pytest.approx((0, expected))
+    with pytest.raises(ValueError, match="at least two points, but there are 1 and 4"):
+        frechet_parts(cloud([0, 0], one)[:1], cloud([0, 0], other))
+
+
+def test_frechet_distance_equals_that_of_another_library():
     torch.manual_seed(0)
     classifier = DigitClassifier().eval()
     a, b = images(300, 1, 28, 28, dtype=torch.float32), images(300, 1, 28, 28, seed=1, dtype=torch.float32) * 0.7 + 0.2
+
+    class Extractor(torch.nn.Module):
+        num_features = DigitClassifier.num_features
+
+        def forward(self, x):
+            return classifier.features(x)
+
+    theirs = FrechetInceptionDistance(feature=Extractor())
     with torch.no_grad():
-        f, g = (classifier.features(x).double().numpy() for x in (a, b))
-    cov_f, cov_g = np.cov(f, rowvar=False), np.cov(g, rowvar=False)
-    root = eigvals(cov_f @ cov_g).real.clip(0) ** 0.5  # the eigenvalues of the matrix root
-    expected = ((f.mean(0) - g.mean(0)) ** 2).sum() + np.trace(cov_f + cov_g) - 2 * root.sum()
-    assert frechet_distance(classifier, a, b) == pytest.approx(expected, rel=1e-2, abs=1e-4)
-    assert frechet_distance(classifier, a, a) == pytest.approx(0, abs=1e-3)
+        theirs.update(a, real=False)
+        theirs.update(b, real=True)
+    assert frechet_distance(classifier, a, b) == pytest.approx(theirs.compute().item(), rel=1e-4)
+    assert frechet_distance(classifier, a, a) == pytest.approx(0, abs=1e-6)
 
 
 def test_wilson_interval_against_published_values():
@@ -131,6 +179,30 @@ def test_a_score_holds_each_metric_of_the_same_images(judge):
     assert scores.nearest == pytest.approx(sorted(nearest)[9], rel=1e-4)  # torch's median is the lower one
     assert scores.count == 40
     assert scores.frechet == pytest.approx(frechet_distance(judge.classifier, pictures, judge.test[1::2][0]), rel=1e-4)
+
+
+def test_a_score_splits_the_distance_and_measures_the_features_of_each_label(judge):
+    pictures, labels = drawn_digits(40, 2)[:]
+    scores = judge.score(pictures, labels)
+    assert scores.frechet_mean + scores.frechet_covariance == pytest.approx(scores.frechet)
+    with torch.no_grad():
+        ours, theirs = (judge.classifier.features(x).double().numpy() for x in (pictures, judge.test[1::2][0]))
+    assert scores.frechet_mean == pytest.approx(((ours.mean(0) - theirs.mean(0)) ** 2).sum(), rel=1e-4)
+
+    def spread(features, labels):
+        return np.sqrt(np.mean([features[labels == n].var(axis=0, ddof=1) for n in range(10)]))
+
+    expected = spread(ours, labels.numpy()) / spread(theirs, judge.test[1::2][1].numpy())
+    assert scores.feature_spread == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_table_leaves_out_what_no_row_has():
+    old = Scores(0.9, 0.8, 0.95, 1.0, 12.0, 9.0, 40)
+    new = replace(old, feature_spread=0.5, frechet_mean=2.0, frechet_covariance=10.0)
+    assert "covariance" not in table({"old": old})
+    gaps = ["old", "40", "90.0%", "80.0%", "-", "95.0%", "1.000", "-", "12.00", "-", "-", "9.00"]
+    assert table({"old": old, "new": new}).splitlines()[1].split() == gaps
+    assert "0.500" in table({"new": new})
 
 
 def test_the_judge_looks_at_20_000_training_images_and_few_neighbours(judge):

@@ -27,7 +27,8 @@ def test_the_environment_names_the_profile_unless_the_caller_does(monkeypatch):
     ("patch", "multipliers", "side"), [(1, (1,), 1), (1, (1, 2, 4), 4), (2, (1, 2), 4), (3, (1, 1), 6)]
 )
 def test_sides_must_survive_folding_and_halving(patch, multipliers, side):
-    assert UNetConfig(patch_size=patch, multipliers=multipliers, transformer_stages=()).side_multiple == side
+    config = UNetConfig(patch_size=patch, multipliers=multipliers, transformer_stages=(), image_size=(side, 2 * side))
+    assert config.side_multiple == side
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,9 @@ def test_sides_must_survive_folding_and_halving(patch, multipliers, side):
         ({"transformer_stages": (0, 3)}, r"lie in 0 ... 2, but are \(0, 3\)"),
         ({"context_tokens": 0}, "context_tokens must be at least 1, but is 0"),
         ({"patch_size": 0}, "patch_size must be at least 1, but is 0"),
+        ({"image_size": (28, 30)}, r"image_size must be .* multiples of 4, but is \(28, 30\)"),
+        ({"image_size": (0, 4)}, r"image_size must be .* multiples of 4, but is \(0, 4\)"),
+        ({"multipliers": (1, 2, 4, 8)}, r"image_size must be .* multiples of 8, but is \(28, 28\)"),
     ],
 )
 def test_a_shape_that_cannot_be_built_is_told(wrong, words):

@@ -112,3 +112,16 @@ def test_timesteps_are_drawn_by_weight_and_alike():
     ends = torch.tensor([0.0, 1 - 2**-24])
     assert weighted(lambda s: weights)(schedule, ends).tolist() == [1, 3]
     assert uniform(schedule, ends).tolist() == [0, 3]
+
+
+def test_the_weights_of_a_schedule_are_asked_for_once_and_of_another_again():
+    asked = []
+
+    def weights(schedule):
+        asked.append(len(schedule))
+        return torch.ones(len(schedule))
+
+    draw_t = weighted(weights)
+    short, long = (NoiseSchedule.from_betas(torch.full((n,), 0.1)) for n in (2, 4))
+    assert [draw_t(s, torch.tensor([0.9])).item() for s in (short, short, long, long, short)] == [1, 1, 3, 3, 1]
+    assert asked == [2, 4, 2]

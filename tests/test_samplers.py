@@ -160,14 +160,16 @@ def test_generate_gives_one_image_for_each_label_whatever_the_batches():
     def model(x, t, label=None):
         return x * label.view(-1, 1, 1, 1) / 10
 
-    label = torch.arange(5)
-    whole = generate(model, schedule, label, 5)
+    label, shape = torch.arange(5), (1, 28, 28)
+    whole = generate(model, schedule, label, 5, shape=shape)
     assert whole.shape == (5, 1, 28, 28)
     assert whole.abs().max() <= 1
-    flat = generate(model, schedule, label, 5, eta=0.0)
-    torch.testing.assert_close(generate(model, schedule, label, 5, eta=0.0, batch_size=2), flat)
-    assert torch.equal(generate(model, schedule, label, 5), whole)
-    assert not torch.equal(generate(model, schedule, label, 5, seed=1), whole)
+    flat = generate(model, schedule, label, 5, eta=0.0, shape=shape)
+    torch.testing.assert_close(generate(model, schedule, label, 5, eta=0.0, shape=shape, batch_size=2), flat)
+    assert torch.equal(generate(model, schedule, label, 5, shape=shape), whole)
+    assert not torch.equal(generate(model, schedule, label, 5, seed=1, shape=shape), whole)
+    with pytest.raises(ValueError, match=r"no image_shape: hand over shape=\(channels, height, width\)"):
+        generate(model, schedule, label, 5)
 
 
 @pytest.mark.parametrize("level", [0, 7, 99])

@@ -274,3 +274,13 @@ def test_a_loss_that_is_not_a_number_stops_the_run(stand_in):
     wild = replace(PROFILE, train=replace(PROFILE.train, learning_rate=1e9, grad_clip=1e9))
     with pytest.raises(FloatingPointError, match=r"the loss became (nan|inf).*Lower the learning rate"):
         fit(wild, stand_in, stand_in, device="cpu", progress=False)
+
+
+def test_a_label_beyond_the_classes_is_told_and_not_trained_as_the_null_label(stand_in):
+    labels = stand_in.labels.clone()
+    labels[3] = 10
+    wrong = replace(stand_in, labels=labels)
+    with pytest.raises(IndexError, match=r"a training label must lie in 0 ... 9, but runs from 0 to 10"):
+        fit(PROFILE, wrong, stand_in, progress=False)
+    with pytest.raises(IndexError, match="a test label must lie"):
+        fit(PROFILE, stand_in, wrong, progress=False)

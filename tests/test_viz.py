@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from diffusion_lib.diffusion import q_sample
-from diffusion_lib.showing import player, viz
+from diffusion_lib.showing import moving_panels, player, viz
 from diffusion_lib.showing.widgets import FrameSlider
 
 
@@ -153,3 +153,18 @@ def test_the_two_signs_of_a_map_differ_in_grey_print():
     assert grey[2] > 0.95
     assert abs(grey[0] - grey[4]) > 0.05
     assert abs(grey[1] - grey[3]) > 0.05
+
+
+def test_moving_panels_move_a_dot_along_its_curve_and_change_nothing_else():
+    black, white = torch.full((3, 1, 4, 4), 2.0), torch.full((3, 1, 4, 4), -2.0)
+    curve = torch.linspace(0, 1, 100)
+    frames = moving_panels({"black": black, "white": white}, {"rise": curve}, [0, 50, 99])
+    assert frames.shape == (3, 350, 490, 3)
+    assert frames.dtype == np.uint8
+    top, bottom = frames[:, :190], frames[:, 190:]
+    assert (top == top[0]).all()
+    assert (top[0].max(axis=2) == 0).sum() > 10_000  # the black panel
+    blue = (np.abs(bottom.astype(int) - np.array([0, 114, 178])).sum(axis=3) < 40).astype(float)
+    moved = [np.argwhere(now > blue.mean(axis=0)).mean(axis=0) for now in blue]  # pixels that only this frame has
+    assert moved[0][1] < moved[1][1] - 100 < moved[2][1] - 200  # to the right
+    assert moved[0][0] > moved[1][0] + 20 > moved[2][0] + 40  # and up

@@ -21,6 +21,8 @@ class Exercise:
     notebook: str
     reread: str  # the section that teaches it
     task: str  # what the stub says
+    begins: str = ""  # with this statement the student's part begins; by default with the first
+    shown: str = ""  # what the notebook shows in place of the function itself
 
     @property
     def module(self) -> str:
@@ -53,18 +55,18 @@ EXERCISES = (
     ),
     Exercise(
         "P.1", "timestep_embedding", "diffusion_lib.embeddings:timestep_embedding", "02_embeddings_and_unet",
-        "02, 2.2 A timestep as a vector of waves",
+        "02, 2.3 A timestep as a vector of waves",
         "return the sines, then the cosines, of t at dim / 2 frequencies",
     ),
     Exercise(
         "P.2", "res_block", "diffusion_lib.unet:ResBlock.forward", "02_embeddings_and_unet",
-        "02, 2.3 Time enters as one bias per channel",
+        "02, 2.4 Time enters as one bias per channel",
         "two convolutions with the time bias between them, and the shortcut",
     ),
     Exercise(
         "P.3", "attention", "diffusion_lib.unet:Attention.forward", "02_embeddings_and_unet",
-        "02, 2.4 The label enters by cross-attention",
-        "softmax(Q K^T / sqrt(d)) V for each head, then the output layer",
+        "02, 2.5 The label enters by cross-attention",
+        "softmax(Q K^T / sqrt(d)) V for each head, then the output layer", shown="SpatialTransformer.forward",
     ),
     Exercise(
         "P.4", "ddim_step", "diffusion_lib.diffusion:ddim_step", "04_reverse_sampling", "04, 4.4 Fewer steps: DDIM",
@@ -74,6 +76,17 @@ EXERCISES = (
         "P.5", "guided", "diffusion_lib.guidance:guided", "06_guidance_and_fewer_steps",
         "06, 6.2 Steering by the difference",
         "return a function (x, t) -> eps_u + scale * (eps_c - eps_u)",
+    ),
+    Exercise(
+        "P.6", "label_tokens", "diffusion_lib.embeddings:LabelEmbedding.forward", "02_embeddings_and_unet",
+        "02, 2.5 The label enters by cross-attention",
+        "look each label up, None as the null label, and return its context tokens",
+    ),
+    Exercise(
+        "P.7", "decoder", "diffusion_lib.unet:UNet.forward", "02_embeddings_and_unet",
+        "02, 2.1 The whole network, with shapes",
+        "from the lowest stage to the predicted noise: the middle, the way up with its skips, the output",
+        begins="h = self.middle1",
     ),
 )  # fmt: skip
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
@@ -142,7 +155,7 @@ def _assignment(text: str) -> Assignment:
     return Assignment(
         title=str(table["title"]),
         deadline=str(table["deadline"]),
-        exercises={name: float(entry["points"]) for name, entry in table["exercises"].items()},
+        exercises={name: float(entry["points"]) for name, entry in table[table.get("set", "exercises")].items()},
         written={key: (entry["question"], float(entry["points"]), entry["notebook"]) for key, entry in written},
         layers={layer: float(table["credit"]["layers"][layer]) for layer in ("S", "G", "T")},
         named_mistake=float(table["credit"]["named_mistake"]),

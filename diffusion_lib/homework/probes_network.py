@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from diffusion_lib.homework.probing import SHAPE, Observation, Spy, normal
+from diffusion_lib.homework.probing import SHAPE, Observation, Spy, filled, normal, trace
 
 
 def timestep_embedding(f: Callable[..., Tensor], key: int) -> Observation:
@@ -25,24 +25,16 @@ def timestep_embedding(f: Callable[..., Tensor], key: int) -> Observation:
     return seen
 
 
-def _filled(module: nn.Module, key: int) -> nn.Module:
-    """``module`` in eval mode with weights from a formula, in float64."""
-    module = module.double().eval().requires_grad_(False)
-    for i, parameter in enumerate(module.parameters()):
-        parameter.copy_(normal(*parameter.shape, key=key + i) / max(1, parameter[0].numel()) ** 0.5)
-    return module
-
-
 def res_block(f: Callable[..., Tensor], key: int) -> Observation:
     """Time as one bias per channel, between two convolutions."""
     from diffusion_lib.unet import ResBlock
 
     seen = Observation()
     for name, (channels, out) in {"S more channels": (8, 16), "S same channels": (8, 8)}.items():
-        block = _filled(ResBlock(channels, out, 12), key)
+        block = filled(ResBlock(channels, out, 12), key)
         x, time = normal(3, channels, 4, 6, key=key + 50), normal(3, 12, key=key + 51)
         seen.case(name, partial(f, block, x, time))
-    block, square = _filled(ResBlock(4, 4, 4), key), normal(4, 4, 4, 4, key=key + 52)
+    block, square = filled(ResBlock(4, 4, 4), key), normal(4, 4, 4, 4, key=key + 52)
     seen.case("S all sides equal", lambda: f(block, square, square[0, 0]))
     return seen
 
@@ -53,10 +45,13 @@ def attention(f: Callable[..., Tensor], key: int) -> Observation:
 
     seen = Observation()
     x, context = normal(2, 5, 64, key=key), normal(2, 3, 24, key=key + 1)
-    cross, own = _filled(Attention(64, 24), key + 2), _filled(Attention(64), key + 3)
+    cross, own = filled(Attention(64, 24), key + 2), filled(Attention(64), key + 3)
     seen.case("S from a context", lambda: f(cross, x, context))
     seen.case("S from itself", lambda: f(own, x))
     seen.case("S from a single token", lambda: f(cross, x, context[:, :1]))
+    alike = context[:, :1].expand(-1, 3, -1)
+    seen.case("G the mean of tokens that are all alike", lambda: f(cross, x, alike))
+    trace(seen, f, cross, x, context)
     return seen
 
 
@@ -71,17 +66,20 @@ def guided(f: Callable[..., Callable[..., Tensor]], key: int) -> Observation:
     for scale in (0.0, 1.0, 3.0):
         seen.case(f"S scale {scale:g}", partial(step, scale))
 
+    blank = Spy(lambda x, t, label: torch.full_like(x, 1.0 if label is None else 3.0))
+    seen.case("G between the answers 1 and 3, at scale 2", lambda: f(blank, label.clone(), 2.0)(x, t))
+
     def third_call() -> Tensor:
         model = f(Spy(), label.clone(), 3.0)
         return [model(x, t) for _ in range(3)][-1]
 
     seen.case("T third step", third_call)
 
-    def kept() -> Tensor:
-        given = label.clone()
-        model = f(Spy(), given, 3.0)
-        model(x, t)
-        return given
-
-    seen.case("T labels after a step", kept)
+    seen.case("T labels after a step", lambda: _labels_after(f, x, t, label.clone()))
     return seen
+
+
+def _labels_after(f: Callable[..., Callable[..., Tensor]], x: Tensor, t: Tensor, given: Tensor) -> Tensor:
+    """The caller's labels after one guided step."""
+    f(Spy(), given, 3.0)(x, t)
+    return given

@@ -87,17 +87,17 @@ def in_float32(f: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *inputs, **named: f(*map(narrow, inputs), **{k: narrow(v) for k, v in named.items()})
 
 
-def trace(seen: Observation, call: Callable[..., Tensor], schedule: NoiseSchedule, *inputs: Tensor) -> None:
-    """Does a function of tensors keep its inputs, repeat itself, and leave the random generator alone?"""
+def trace(seen: Observation, call: Callable[..., Tensor], first: Any, *inputs: Tensor) -> None:
+    """Does a function of ``first`` (a schedule, a module) and tensors keep those, repeat itself, and draw nothing?"""
 
     def run() -> Tensor:
         given = [tensor.clone() for tensor in inputs]
         state = torch.get_rng_state()
-        first = call(schedule, *given)
+        answer = call(first, *given)
         drew = not torch.equal(state, torch.get_rng_state())
-        second = call(schedule, *(tensor.clone() for tensor in inputs))
+        again = call(first, *(tensor.clone() for tensor in inputs))
         kept = all(torch.equal(a, b) for a, b in zip(given, inputs, strict=True))
-        same = first.shape == second.shape and torch.allclose(first, second, rtol=1e-6, atol=1e-9, equal_nan=True)
+        same = answer.shape == again.shape and torch.allclose(answer, again, rtol=1e-6, atol=1e-9, equal_nan=True)
         return torch.tensor([float(kept), float(same), float(drew)])
 
     seen.case(DREW, run)
@@ -118,3 +118,11 @@ class Spy(nn.Module):
             return (self.answer(x, t, label) + 0 * self.weight).to(x.dtype)
         told = 0.3 if label is None else 0.05 * label.view(-1, 1, 1, 1)
         return (self.weight * x + 0.01 * t.view(-1, 1, 1, 1) + told).to(x.dtype)
+
+
+def filled(module: nn.Module, key: int) -> nn.Module:
+    """``module`` in eval mode with weights from a formula, in float64."""
+    module = module.double().eval().requires_grad_(False)
+    for i, parameter in enumerate(module.parameters()):
+        parameter.copy_(normal(*parameter.shape, key=key + i) / max(1, parameter[0].numel()) ** 0.5)
+    return module

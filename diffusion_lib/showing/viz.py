@@ -233,7 +233,7 @@ def sample_grid(images: Tensor, labels: Tensor, title: str = "", data: DataConfi
 
 
 def to_colour(values: Tensor, limit: float | None = None) -> np.ndarray:
-    """Signed maps (N, H, W) as display bytes, (N, H, W, 3): purple below zero, white at 0, orange above."""
+    """Signed maps (N, H, W) as display bytes, (N, H, W, 3): orange below zero, white at 0, purple above."""
     from matplotlib import colormaps
 
     array = as_array(values)

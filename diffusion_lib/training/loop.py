@@ -22,6 +22,7 @@ from diffusion_lib.diffusion import ddpm_loss
 from diffusion_lib.fast import keep_memory
 from diffusion_lib.profiles import Profile
 from diffusion_lib.schedules import NoiseSchedule, make_schedule
+from diffusion_lib.shapes import check_range
 from diffusion_lib.training.checkpoints import CheckpointError, load_into, load_tensors, save_model, save_tensors
 from diffusion_lib.training.history import History
 from diffusion_lib.training.processes import Team, teamwork
@@ -47,6 +48,13 @@ def default_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def _on(device: torch.device, profile: Profile, train: Digits, test: Digits) -> tuple[Digits, Digits]:
+    """Both splits on ``device``, the first one as long as the profile says; their labels must be classes."""
+    for name, digits in (("a training label", train), ("a test label", test)):
+        check_range(name, digits.labels.cpu(), profile.unet.num_classes)  # the next number is the null label
+    return train.take(profile.train.max_images or len(train)).to(device), test.to(device)
+
+
 class Trainer:
     """A network, its average and its optimiser; one method trains an epoch, two save and restore it all.
 
@@ -69,8 +77,7 @@ class Trainer:
         self.profile, self.config, self.device = profile, profile.train, device
         self.team = team or Team()
         self.team.check(self.config.batch_size)
-        self.train_digits = train.take(self.config.max_images or len(train)).to(device)
-        self.test_digits = test.to(device)
+        self.train_digits, self.test_digits = _on(device, profile, train, test)
         self.schedule = make_schedule(profile.schedule).to(device)
         self.loss, self.draw_t = loss, draw_t or TIMESTEP_SAMPLING[self.config.timestep_sampling]
         self.null_label = profile.unet.num_classes

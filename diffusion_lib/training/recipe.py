@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -53,10 +54,14 @@ def weighted(weights: Callable[[NoiseSchedule], Table]) -> DrawT:
     To draw a timestep more often is to weigh its loss more; the loss itself stays Algorithm 1.
     """
 
-    def draw_t(schedule: NoiseSchedule, u: Tensor) -> Timesteps:
+    @lru_cache(maxsize=1)  # once a run, and not a wait for the device at each step
+    def shares(schedule: NoiseSchedule, device: torch.device) -> Tensor:
         share = weights(schedule).cpu().double().cumsum(0)  # on the CPU: Apple's GPUs take no float64
-        t = torch.searchsorted(share / share[-1], u.cpu().double(), right=True)
-        return t.clamp(max=len(schedule) - 1).to(u.device)
+        return (share / share[-1]).float().to(device)
+
+    def draw_t(schedule: NoiseSchedule, u: Tensor) -> Timesteps:
+        t = torch.searchsorted(shares(schedule, u.device), u, right=True)
+        return t.clamp(max=len(schedule) - 1)
 
     return draw_t
 

@@ -10,6 +10,7 @@ from itertools import combinations, product
 from typing import Any
 
 from diffusion_lib.homework.exercises import REREAD
+from grader.catalogue.wrong_decoders import DECODERS
 from grader.catalogue.wrong_formulas import FORMULAS
 from grader.catalogue.wrong_networks import NETWORKS
 from grader.catalogue.wrong_training import TRAINING
@@ -38,11 +39,13 @@ TEMPLATES: dict[str, tuple[Callable[[Parts], Callable[..., Any]], Parts]] = {
     **FORMULAS.templates,
     **TRAINING.templates,
     **NETWORKS.templates,
+    **DECODERS.templates,
 }
 FORMS: Mapping[str, tuple[Parts, ...]] = FORMULAS.forms  # what is accepted beside the function as it stands
 MISTAKES = tuple(
     Mistake(exercise, name, hint, parts, tuple(also), REREAD[exercise])
-    for exercise, name, hint, parts, *also in (*FORMULAS.mistakes, *TRAINING.mistakes, *NETWORKS.mistakes)
+    for room in (FORMULAS, TRAINING, NETWORKS, DECODERS)
+    for exercise, name, hint, parts, *also in room.mistakes
 )
 
 

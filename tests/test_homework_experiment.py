@@ -1,0 +1,83 @@
+"""The experiment is the student's: their functions train and draw, and the run is tied to them."""
+
+import json
+import zipfile
+
+import pytest
+from classroom import FILE, SOLUTION, student_source, write_body
+from test_homework_checks import run
+from torch import nn
+
+from diffusion_lib.homework.digests import digest
+from diffusion_lib.homework.experiment import own_draws, recipe
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    out = tmp_path_factory.mktemp("release") / "out"
+    run("build", "--out", out)
+    return out / "student"
+
+
+def test_a_digest_sees_what_runs_and_nothing_else():
+    plain = digest(SOLUTION, "ddpm_loss")
+    assert digest(SOLUTION.replace("    x_t = q_sample", "\n    # noised\n    x_t = q_sample"), "ddpm_loss") == plain
+    assert digest(SOLUTION.replace("Noise a clean image", "Make a mess"), "q_sample") == digest(SOLUTION, "q_sample")
+    inside = write_body(SOLUTION, "q_sample", "return x_start")
+    assert digest(inside, "ddpm_loss") != plain  # it calls q_sample
+    assert digest(inside, "p_sample") == digest(SOLUTION, "p_sample")
+    assert digest("q_sample = f", "q_sample") != digest("q_sample = g", "q_sample")
+
+
+def test_in_training_the_loss_draws_and_held_out_it_is_given():
+    seen = []
+    loss = own_draws(lambda model, schedule, x, y, *, t=None, noise=None: seen.append((t, noise)))
+    model = nn.Identity()
+    loss(model.train(), None, None, None, t=1, noise=2)
+    loss(model.eval(), None, None, None, t=1, noise=2)
+    assert seen == [(None, None), (1, 2)]
+
+
+def test_the_recipe_of_minutes_is_the_ablations_budget():
+    train = recipe("minutes").train
+    assert train.epochs * train.max_images == pytest.approx(300 * 769, rel=0.01)  # 769 a second: ablation.md
+    assert len(train.snapshot_epochs) == 4  # the question asks for four stages
+    assert {recipe(name).train.timestep_sampling for name in ("minutes", "tiny", "laptop", "full")} == {"uniform"}
+
+
+def test_a_students_run_from_wrong_to_right(release):
+    """One folder: unwritten, wrong step back, right step (drawn again, not trained again), other loss, pack."""
+    assert "not written yet" in run("experiment", "--recipe", "tiny", cwd=release, code=2).stderr
+    folder = release / "experiment" / "tiny"
+    (release / FILE).write_text(student_source(p_sample="return x_t - x_t"), encoding="utf-8")
+    run("experiment", "--recipe", "tiny", cwd=release)
+    first = {p.name: p.read_bytes() for p in folder.glob("*.png")}
+    assert sorted(first) == ["samples_epoch_1.png", "samples_epoch_2.png"]
+    weights = (folder / "epoch_2.safetensors").read_bytes()
+
+    (release / FILE).write_text(student_source(), encoding="utf-8")
+    assert "p_sample changed since" in run("check", cwd=release).stdout
+    run("experiment", "--recipe", "tiny", cwd=release)
+    assert all((folder / name).read_bytes() != old for name, old in first.items())
+    assert (folder / "epoch_2.safetensors").read_bytes() == weights
+    assert "changed since" not in run("pack", cwd=release).stdout
+    with zipfile.ZipFile(release / "homework.zip") as archive:
+        packed = {n for n in archive.namelist() if "/experiment/" in n}
+    names = ("code.json", "card.json", "history.jsonl", *first)
+    assert packed == {f"homework/experiment/tiny/{name}" for name in names}
+
+    other = "t = torch.zeros(len(x_start)).long() if t is None else t\nnoise = torch.randn_like(x_start)\n"
+    other += "return mse_loss(model(q_sample(schedule, x_start, t, noise), t, label), noise)"
+    (release / FILE).write_text(student_source(ddpm_loss=other), encoding="utf-8")
+    assert "ddpm_loss changed since" in run("pack", cwd=release).stdout
+    assert "other code" in run("experiment", "--recipe", "tiny", cwd=release, code=2).stderr
+    for path in folder.iterdir():
+        path.unlink()
+    before = json.loads(archive_card(release))["held_out_loss"]
+    run("experiment", "--recipe", "tiny", cwd=release)
+    assert json.loads((folder / "card.json").read_text())["held_out_loss"] != before  # the student's loss trained it
+
+
+def archive_card(release):
+    with zipfile.ZipFile(release / "homework.zip") as archive:
+        return archive.read("homework/experiment/tiny/card.json").decode()

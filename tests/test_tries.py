@@ -1,0 +1,91 @@
+import nbformat
+import pytest
+import torch
+from conftest import ROOT, images
+
+from diffusion_lib.diffusion import q_sample
+from diffusion_lib.embeddings import timestep_embedding
+from diffusion_lib.schedules import NoiseSchedule, linear_betas
+from diffusion_lib.showing import try_it
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "said"),
+    [
+        (..., 0.6, "x_t: not written yet. Add the noise."),
+        (0.6, 0.6, "x_t: right."),
+        (0.6 + 1e-7, 0.6, "x_t: right."),
+        (0.36, 0.6, "x_t: not yet: it is off by up to 0.24. Add the noise."),
+        (float("nan"), 0.6, "x_t: not yet: it is off by up to nan. Add the noise."),
+        ((64, 28, 28), (128, 28, 28), "x_t: not yet: it is off by up to 64. Add the noise."),
+        (None, 0.6, "x_t: not yet: it is of type NoneType, but should be numbers. Add the noise."),
+        ([], 0.6, "x_t: not yet: its shape is (0,), but should be (). Add the noise."),
+    ],
+)
+def test_a_line_is_answered_at_once(value, expected, said, capsys):
+    try_it("x_t", value, expected, "Add the noise.")
+    assert capsys.readouterr().out == said + "\n"
+
+
+def test_images_are_compared_pixel_by_pixel_and_never_broadcast(capsys):
+    x = images(3, 1, 5, 4)
+    almost = x.clone()
+    almost[2, 0, 4, 3] += 0.01
+    for value in (x, x.double(), x.requires_grad_(), almost, x[:1]):
+        try_it("x_t", value, x, "")
+    verdicts = capsys.readouterr().out.splitlines()
+    assert verdicts[:3] == ["x_t: right."] * 3
+    assert "off by up to 0.01" in verdicts[3]
+    assert "its shape is (1, 1, 5, 4), but should be (3, 1, 5, 4)" in verdicts[4]
+
+
+def test_a_root_that_is_missing_is_never_taken_for_rounding(capsys):
+    noise = images(2, 1, 4, 4)
+    sigma = torch.tensor(1e-4).sqrt()  # the least factor of the series: the first of a thousand steps
+    try_it("noise", sigma**2 * noise, sigma * noise, "")
+    assert "not yet" in capsys.readouterr().out
+
+
+HERE = {
+    "torch": torch, "try_it": try_it, "q_sample": q_sample, "NoiseSchedule": NoiseSchedule, "device": "cpu",
+    "timestep_embedding": timestep_embedding,
+}  # fmt: skip
+BLANKS = {  # notebook, cell: the right line, then what students write
+    ("01_forward_process", "01-07b"): [
+        "(1 - beta).sqrt() * x + beta.sqrt() * noise",
+        "(1 - beta) * x + beta * noise",  # both roots are missing
+        "(1 - beta).sqrt() * x + beta * noise",  # a variance where the spread stands
+        "x + beta.sqrt() * noise",
+    ],
+    ("01_forward_process", "01-13d"): [
+        "alpha_bar.sqrt() * images + (1 - alpha_bar).sqrt() * noise",
+        "alpha_bar.sqrt() * images + (1 - alpha_bar) * noise",
+        "alpha_bar * images + (1 - alpha_bar).sqrt() * noise",
+        "(1 - alpha_bar).sqrt() * images + alpha_bar.sqrt() * noise",  # swapped
+    ],
+    ("02_embeddings_and_unet", "02-05b"): [
+        "torch.cat([(t[:, None] * omega).sin(), (t[:, None] * omega).cos()], dim=1)",
+        "torch.cat([(t[:, None] * omega).cos(), (t[:, None] * omega).sin()], dim=1)",
+        "(t[:, None] * omega).sin()",
+    ],
+    ("02_embeddings_and_unet", "02-11a"): [
+        "h + bias[:, :, None, None]",
+        "h + bias.mean()",
+        "h + bias[0, :, None, None]",  # the first image's bias for all
+    ],
+}
+
+
+@pytest.mark.parametrize("place", BLANKS, ids=lambda place: place[1])
+def test_each_blank_of_01_and_02_takes_the_right_line_and_no_other(place, capsys):
+    name, cell = place
+    book = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    source = next(c.source for c in book.cells if c.id == cell)
+    assert source.count("= ...  # your line") == 1
+    here = HERE | {"images": images(10, 1, 6, 5), "schedule": NoiseSchedule.from_betas(linear_betas(1000)).to("cpu")}
+    for line in ["...", *BLANKS[place]]:
+        exec(source.replace("= ...  # your line", f"= {line}  #"), dict(here))
+    blank, right, *wrong = capsys.readouterr().out.splitlines()
+    assert "not written yet" in blank
+    assert right.endswith(": right.")
+    assert all("not yet" in answer for answer in wrong)
