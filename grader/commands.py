@@ -82,12 +82,23 @@ def grade(
         raise typer.Exit(1)
 
 
-def selftest(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False) -> None:
-    """Grade the grader: exit 0 when every mistake is caught and named and no honest style is refused."""
+def selftest(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    by_strangers: Annotated[bool, typer.Option("--strangers", help="On wrong code that others wrote.")] = False,
+) -> None:
+    """Grade the grader: exit 0 when every mistake is caught and named and no honest style is refused.
+
+    With --strangers: on code that was not derived from the catalogue; exit 0 when all of it is caught.
+    """
     from dataclasses import asdict
 
     from grader import selftest as test
+    from grader import strangers
 
+    if by_strangers:
+        rates = strangers.measure()
+        typer.echo(strangers.table(rates))
+        raise typer.Exit(0 if all(rate.caught == rate.hand_ins for rate in rates) else 1)
     scores = test.selftest()
     typer.echo(json.dumps([asdict(score) for score in scores], indent=1) if as_json else test.table(scores))
     raise typer.Exit(0 if all(score.clean for score in scores) else 1)

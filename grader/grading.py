@@ -17,6 +17,8 @@ from typing import Any
 
 from diffusion_lib.homework.checks import LAYERS, NOT_WRITTEN, Verdict, explained, judge
 from diffusion_lib.homework.exercises import Assignment, Exercise, get
+from diffusion_lib.homework.finding import parsed
+from diffusion_lib.homework.formerly import former_imports
 from diffusion_lib.homework.records import Record
 from grader.archives import walk
 from grader.hand_ins import HandIn, discover
@@ -88,6 +90,8 @@ def grade_one(hand_in: HandIn, assignment: Assignment, record: Record, sandbox: 
             "lines": verdict.lines(), "mistakes": [m["name"] for m in verdict.mistakes],
             "layers": {LAYERS[layer]: ok for layer, ok in verdict.layers.items()},
         }  # fmt: skip
+    if hand_in.unclear_code:
+        result.status = "unclear"
     if hand_in.unclear:
         result.status = "unclear"
         asked = f"Which of these is meant? {', '.join(hand_in.unclear)}. Leave only that one and grade again."
@@ -104,12 +108,17 @@ def _verdict(hand_in: HandIn, name: str, assignment: Assignment, record: Record,
     elif wrong := _no_python(source):
         verdict = Verdict(name, False, problem=f"{exercise.path}{wrong}")
     else:
-        verdict = explained(_run(hand_in, exercise, assignment, record, sandbox), exercise, source)
+        verdict = explained(_run(hand_in, exercise, assignment, record, sandbox), exercise, source, hand_in.beside)
+        hand_in.notes += [note for note in former_imports(parsed(source), hand_in.beside) if note not in hand_in.notes]
     missing = any(words in verdict.problem for words in (NOT_WRITTEN, "is not in the hand-in", "has no function"))
     if missing and exercise.attribute in hand_in.in_notebooks:
         where = hand_in.in_notebooks[exercise.attribute]
         verdict.problem = f"{name} is in the notebook {where}, not in {exercise.path}. Your teacher decides."
-        hand_in.notes.append(f"{name} is in the notebook {where}, not in {exercise.path}: you decide.")
+        hand_in.notes.append(
+            f"{name} is in the notebook {where}, not in {exercise.path}: you decide. Put it there and grade again. "
+            "Until then there are no points, and no 0."
+        )
+        hand_in.unclear_code = True
     return verdict
 
 

@@ -33,6 +33,7 @@ class HandIn:
     problems: dict[str, str] = field(default_factory=dict)  # names as in sources -> why there is no text
     in_notebooks: dict[str, str] = field(default_factory=dict)  # function -> the notebook that defines it
     unclear: list[str] = field(default_factory=list)  # files any of which might be meant
+    unclear_code: bool = False  # is a function written where it is not graded?
     notes: list[str] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)  # of the experiment
     papers: list[str] = field(default_factory=list)  # notebooks and write-ups, for the person who marks them

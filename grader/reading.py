@@ -135,9 +135,10 @@ def _merge_marks(hand_in: HandIn, target: str) -> None:
 
 def _beside(hand_in: HandIn, place: str, target: str, files: Files) -> None:
     """The student's other modules, where Python would find them from the folder of the homework."""
-    if not place.lower().endswith(target.lower()):
+    package = place.rpartition("/")[0]
+    if package.rpartition("/")[2].lower() != target.partition("/")[0] or target.count("/") > 1:
         return
-    root, package = place[: -len(target)], place[: -len(target)] + place[len(place) - len(target) :].split("/")[0]
+    root = package[: len(package) - len(target.partition("/")[0])]
     for name, load in files.items():
         inside = name.removeprefix(f"{package}/") if name.startswith(f"{package}/") else ""
         own = f"diffusion_lib/{inside}" if inside else name.removeprefix(root)

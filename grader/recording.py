@@ -4,6 +4,7 @@ Needs the answers and the catalogue, so it stays with the teacher.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -58,23 +59,46 @@ def _entry(exercise: Exercise, key: int) -> Entry:
         raise RuntimeError(f"the library's own {exercise.name} fails its probe: {right[0].errors}")
     known = mistakes.of(exercise.name)
     place = {mistake.name: i for i, mistake in enumerate(known)}
-    both = mistakes.pairs(exercise.name)
     empty = Entry(
         cases=list(right[0].values),
         shapes=[tuple(value.shape) for value in right[0].values.values()],
-        accepted=torch.empty(0), singles=torch.empty(0), pairs=torch.empty(0), mistakes=[], pair_names=[],
+        accepted=torch.empty(0), singles=torch.empty(0), pairs=torch.empty(0), mistakes=[], single_names=[],
+        pair_names=[],
     )  # fmt: skip
-
-    def rows(functions: Sequence[Callable[..., Any]]) -> Tensor:
-        vectors = [empty.flatten(observe(exercise.name, function, key)) for function in functions]
-        return torch.stack(vectors) if vectors else torch.empty(0, sum(x.numel() for x in right[0].values.values()))
-
-    return Entry(
-        cases=empty.cases,
-        shapes=empty.shapes,
-        accepted=torch.stack([empty.flatten(seen) for seen in right]),
+    accepted_rows = torch.stack([empty.flatten(seen) for seen in right])
+    rows = _Rows(exercise.name, key, empty, accepted_rows)
+    singles = [(row, place[m.name]) for m in known for row in rows.of(m)]
+    pairs = [(empty.thin(row), (place[a.name], place[b.name])) for a, b in mistakes.pairs(exercise.name)
+             for row in rows.of(a, b)]  # fmt: skip
+    return replace(
+        empty,
+        accepted=accepted_rows,
         mistakes=[{"name": m.name, "hint": m.hint, "reread": m.reread} for m in known],
-        singles=rows([mistakes.build(exercise.name, m) for m in known]),
-        pairs=rows([mistakes.build(exercise.name, a, b) for a, b in both]),
-        pair_names=[(place[a.name], place[b.name]) for a, b in both],
+        singles=_stacked([row for row, _ in singles], accepted_rows.shape[1]),
+        single_names=[name for _, name in singles],
+        pairs=_stacked([row for row, _ in pairs], len(empty.thin(accepted_rows[0]))),
+        pair_names=[names for _, names in pairs],
     )
+
+
+def _stacked(rows: list[Tensor], width: int) -> Tensor:
+    return torch.stack(rows) if rows else torch.empty(0, width)
+
+
+@dataclass
+class _Rows:
+    """What wrong versions leave behind, over every accepted form; what makes no difference is left out."""
+
+    exercise: str
+    key: int
+    entry: Entry
+    accepted: Tensor
+
+    def of(self, *wrong: mistakes.Mistake) -> list[Tensor]:
+        """A vector for each version that differs from what is accepted, and from the versions before."""
+        kept: list[Tensor] = []
+        for function in mistakes.versions(self.exercise, *wrong):
+            row = self.entry.flatten(observe(self.exercise, function, self.key))
+            if not any(torch.allclose(row, other, 1e-7, 1e-9, equal_nan=True) for other in [*self.accepted, *kept]):
+                kept.append(row)
+        return kept

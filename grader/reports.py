@@ -3,6 +3,7 @@
 import csv
 import json
 from collections import Counter
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def write_reports(out: Path, results: list[Result], assignment: Assignment) -> N
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "feedback.html").write_text(feedback(r, mark, assignment), encoding="utf-8")
         (folder / "results.json").write_text(json.dumps(gradescope(r, mark, assignment), indent=1), encoding="utf-8")
-    (out / "report.html").write_text(report(results, assignment), encoding="utf-8")
+    (out / "report.html").write_text(report(results, assignment, marks), encoding="utf-8")
 
 
 def _write_marking(path: Path, results: list[Result], marks: dict[str, dict[str, Any]], assignment: Assignment) -> None:
@@ -72,6 +73,9 @@ def _write_marking(path: Path, results: list[Result], marks: dict[str, dict[str,
             mark = marks.get(r.hand_in, {})
             row = [r.hand_in, r.student, *_points(mark, assignment), mark.get("comment", ""), "; ".join(r.papers)]
             sheet.writerow(map(_cell, row))
+        for name in sorted(set(marks) - {r.hand_in for r in results if r.status not in ("superseded", "left aside")}):
+            mark = marks[name]  # of a hand-in that is no longer there: nobody's marks are thrown away
+            sheet.writerow(map(_cell, [name, "", *_points(mark, assignment), mark["comment"], ""]))
 
 
 def _write_grades(path: Path, results: list[Result], marks: dict[str, dict[str, Any]], assignment: Assignment) -> None:
@@ -139,13 +143,16 @@ def gradescope(result: Result, mark: dict[str, Any], assignment: Assignment) -> 
     }
 
 
-def report(results: list[Result], assignment: Assignment) -> str:
-    """The teacher's page: how the class did, which mistakes, what to say next time, whose code is alike."""
+def report(results: list[Result], assignment: Assignment, marks: Mapping[str, dict[str, Any]] | None = None) -> str:
+    """The teacher's page: how the class did, which mistakes, what to say next time, whose code is alike, who is who.
+
+    ``marks``: the rows of the marking sheet, by hand-in.
+    """
     counted = [r for r in results if r.status not in ("superseded", "left aside")]
     graded = [r for r in counted if r.status not in OPEN]
     title = f"<h1>{escape(assignment.title)}: {len(counted)} hand-ins</h1>"
-    parts = [_scores(graded, assignment), _mistakes(graded), _troubled(results), _alike(counted), _aside(results)]
-    parts.insert(2, _runs(counted))
+    parts = [_scores(graded, assignment), _mistakes(graded), _runs(counted), _troubled(results), _alike(counted)]
+    parts += [_all(results), _aside(results), _unmatched(results, marks or {})]
     return page("Class report", title + "".join(parts))
 
 
@@ -191,6 +198,25 @@ def _runs(results: list[Result]) -> str:
         "the course ships. It is what the student's files say: evidence for whoever marks, no proof, and no points."
     )
     return f"<h2>The experiment's runs</h2><p>{told}</p><table>{''.join(rows)}</table>" if rows else ""
+
+
+def _all(results: list[Result]) -> str:
+    """Every hand-in with what became of it."""
+    rows = ["<tr><th>hand-in</th><th>student</th><th></th><th>code</th></tr>"]
+    for r in (r for r in results if r.status != "left aside"):
+        points = "" if r.status in OPEN or r.status == "superseded" else f"{r.points:g}"
+        late = ", late" if r.late else ""
+        cells = (r.hand_in, r.student, r.status + late, points)
+        rows.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
+    return f"<h2>All hand-ins</h2><table>{''.join(rows)}</table>"
+
+
+def _unmatched(results: list[Result], marks: Mapping[str, dict[str, Any]]) -> str:
+    """Rows of the marking sheet whose hand-in is not in the folder."""
+    gone = sorted(set(marks) - {r.hand_in for r in results if r.status not in ("superseded", "left aside")})
+    told = "Their rows stay in the sheet. Was a file renamed, or handed in again?"
+    rows = "".join(f"<li>{escape(name)}</li>" for name in gone)
+    return f"<h2>In the marking sheet, but not among the hand-ins</h2><p>{told}</p><ul>{rows}</ul>" if gone else ""
 
 
 def _aside(results: list[Result]) -> str:

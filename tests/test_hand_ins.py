@@ -13,7 +13,7 @@ from classroom import FILE, SOLUTION, student_source, write_body, zipped
 from test_homework_checks import run
 
 from diffusion_lib.homework.exercises import assignment_path, get, load_assignment
-from grader.grading import grade
+from grader.grading import Result, grade
 from grader.reports import write_reports
 from grader.sandbox.client import Sandbox
 from grader.trees import stub
@@ -85,6 +85,10 @@ RIGHT_CODE = {
     "loss_float32": ("ddpm_loss", LOSS.format("torch.randn_like(x_start)").replace(
                      "model(q_sample(schedule, x_start, t, noise), t, label)",
                      "model(q_sample(schedule, x_start, t, noise).float(), t, label)"), ""),
+    "former_name": ("ddpm_loss", LOSS.format("torch.randn_like(x_start)").replace(
+                    "torch.randint(len(schedule), (len(x_start),))",
+                    "draw_levels(len(schedule), len(x_start), None, x_start.device)"),
+                    "from diffusion_lib.recipe import draw_levels\n"),
     "numbers_at_home": ("q_sample", Q, "torch.set_default_dtype(torch.float64)\ntorch.set_grad_enabled(False)\n"
                         "torch.manual_seed(0)\n"),
 }  # fmt: skip
@@ -96,7 +100,7 @@ TOLD_CODE = {  # exercise, its text, what stands at the top, words of the verdic
                    "not implemented for"),
     "own_not_written": ("q_sample", "def q_sample(schedule, x_start, t, noise):\n"
                         "    raise NotImplementedError('forward')\n", "", "NotImplementedError: forward"),
-    "gone": ("q_sample", Q, "from diffusion_lib.recipe import draw_levels\n", "diffusion_lib.recipe"),
+    "gone": ("q_sample", Q, "from diffusion_lib.recipes import draw_levels\n", "diffusion_lib.recipes"),
     "an_image_a_number": ("ddpm_loss", LOSS.format("torch.randn(len(x_start), 1, 1, 1).to(x_start).expand_as(x_start)"),
                           "", "one number of noise for each image"),
     "a_channel_a_number": ("ddpm_loss", LOSS.format(
@@ -212,6 +216,7 @@ def test_where_the_right_file_cannot_be_told_the_teacher_is_asked(rows, graded):
     assert (rows["ask_two.zip"]["status"], rows["ask_two.zip"]["total"]) == ("unclear", "")
     assert f"one/{FILE}, two/{FILE}" in " ".join(stored(graded, "ask_two")["notes"])
     for name in ("ask_notebook.zip", "ask_notebook_only.zip"):
+        assert (rows[name]["status"], rows[name]["total"]) == ("unclear", "")
         [line] = stored(graded, name)["exercises"]["q_sample"]["lines"]
         assert "is in the notebook" in line
         assert "you decide" in " ".join(stored(graded, name)["notes"])
@@ -219,16 +224,20 @@ def test_where_the_right_file_cannot_be_told_the_teacher_is_asked(rows, graded):
 
 def test_every_file_of_the_folder_is_in_the_report(graded):
     report = (graded / "out" / "report.html").read_text(encoding="utf-8")
-    for path in (graded / "in").iterdir():
-        if stored_as_plain(path):
-            assert path.name in report, path.name
-    assert "essay.rar" in report
-    assert ".DS_Store" in report
+    assert [path.name for path in (graded / "in").iterdir() if path.name not in report] == []
 
 
-def stored_as_plain(path):
-    """Is it a file that was graded in a way that the teacher should see?"""
-    return path.name.startswith(("ask", "essay", ".DS", "homework", "roe", "pack_backup", "right_colab"))
+def test_every_row_of_the_marking_sheet_stays_and_is_in_the_report(graded):
+    results = [Result(name, name, False, "graded") for name in ("jane.zip", "max.zip")]
+    assignment = load_assignment(assignment_path())
+    sheet = graded / "marks" / "marking.csv"
+    sheet.parent.mkdir()
+    write_reports(sheet.parent, results, assignment)
+    rows = sheet.read_text(encoding="utf-8").splitlines()
+    sheet.write_text("\n".join([*rows[:2], "max.zip,max,1,2,3,fine,"]) + "\n", encoding="utf-8")
+    write_reports(sheet.parent, results[:1], assignment)
+    assert "max.zip" in (sheet.parent / "report.html").read_text(encoding="utf-8")
+    assert "max.zip,,1,2,3,fine," in sheet.read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize("name", [*RIGHT_CODE, "helper", "three"])
@@ -238,6 +247,9 @@ def test_code_that_is_right_at_home_is_right_at_the_grader(rows, graded, name):
 
 def test_what_was_worked_round_is_noted(graded):
     assert "google.colab is not installed" in " ".join(stored(graded, "right_colab")["notes"])
+    assert "diffusion_lib.recipe is diffusion_lib.training.recipe now" in " ".join(
+        stored(graded, "right_former")["notes"]
+    )
     lines = "\n".join(stored(graded, "right_numbers_at_home")["exercises"]["ddpm_loss"]["lines"])
     for number, call in enumerate(STATE_LINES, start=7):
         assert f"line {number}: {call}" in lines

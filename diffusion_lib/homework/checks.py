@@ -5,7 +5,7 @@
 """
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.homework.exercises import EXERCISES, Exercise, find, get
-from diffusion_lib.homework.finding import global_settings, load_source, unreached
+from diffusion_lib.homework.finding import global_settings, load_source, parsed, unreached
+from diffusion_lib.homework.formerly import former_imports
 from diffusion_lib.homework.probes import observe
 from diffusion_lib.homework.probing import Observation
-from diffusion_lib.homework.records import Entry, Record, shipped_record
+from diffusion_lib.homework.records import DREW, Entry, Record, shipped_record
 
 TOLERANCE = 3e-5  # of a case's largest value, or of 1: room for float32 inside
 TOLERANCE_FLOAT32 = 2e-3  # where all inputs are float32: 1 − ᾱ cancels, and honest ways to write it differ
@@ -111,16 +112,34 @@ def _same(entry: Entry, got: Tensor, known: Tensor) -> list[bool]:
 
 
 def _named(entry: Entry, got: Tensor) -> list[dict[str, str]]:
-    """The one mistake, or the two, that leave exactly these traces."""
-    random = entry.draws(got)
-    for known, names in ((entry.singles, [(i,) for i in range(len(entry.mistakes))]), (entry.pairs, entry.pair_names)):
-        for fingerprint, members in zip(known, names, strict=True):
-            if entry.draws(fingerprint) != random:
-                continue
-            alike = zip(_same(entry, got, fingerprint), entry.steady(fingerprint), strict=True)
-            if all(same for same, steady in alike if steady):
-                return [entry.mistakes[i] for i in members]
-    return []
+    """The one mistake, or the two, that leave exactly these traces; what could be another as well is not named."""
+    whole, thin = entry.slices, _ends([len(kept) for kept in entry.kept])
+    ones = _alike(entry, got, got, entry.singles, [(name,) for name in entry.single_names], whole)
+    found = ones or _alike(entry, got, entry.thin(got), entry.pairs, entry.pair_names, thin)
+    sure = set.intersection(*map(set, found)) if found else set()
+    return [entry.mistakes[i] for i in sorted(sure)]
+
+
+def _ends(lengths: list[int]) -> list[slice]:
+    """Where parts of these lengths lie, one after another."""
+    ends = torch.tensor(lengths).cumsum(0).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _alike(
+    entry: Entry, whole: Tensor, got: Tensor, known: Tensor, names: Sequence[tuple[int, ...]], parts: list[slice]
+) -> list[tuple[int, ...]]:
+    """The names of the rows of ``known`` that ``got`` is like, as far as wrong code says the same every time."""
+    steady = [case for case, same in zip(entry.cases, entry.steady(whole), strict=True) if same]
+    told = [(case, part) for case, part in zip(entry.cases, parts, strict=True) if case in steady]
+    drew = entry.cases.index(DREW) if DREW in entry.cases else None
+    alike = []
+    for row, members in zip(known, names, strict=True):
+        if drew is not None and (row[parts[drew]][2] == 1) != (got[parts[drew]][2] == 1):
+            continue
+        if all(bool(close(case, got[part], row[part]).all()) for case, part in told):
+            alike.append(members)
+    return list(dict.fromkeys(alike))
 
 
 def _evidence(entry: Entry, seen: Observation, failed: list[str], accepted: Tensor) -> list[str]:
@@ -167,11 +186,14 @@ def _short(values: Tensor) -> str:
 NOT_WRITTEN = "It is not written yet."
 
 
-def explained(verdict: Verdict, exercise: Exercise, source: str) -> Verdict:
-    """``verdict`` with what the text of the file tells: a stub in the way, settings that reach too far."""
+def explained(verdict: Verdict, exercise: Exercise, source: str, beside: Collection[str] = ()) -> Verdict:
+    """``verdict`` with what the text of the file tells: a stub in the way, settings that reach too far, old names.
+
+    ``beside``: names of files of the student's own.
+    """
     if verdict.problem.startswith(NOT_WRITTEN):
         verdict.problem = unreached(source, exercise.attribute) or verdict.problem
-    verdict.remarks += global_settings(source)
+    verdict.remarks += [*global_settings(source), *former_imports(parsed(source), beside)]
     return verdict
 
 

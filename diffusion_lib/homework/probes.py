@@ -58,6 +58,7 @@ def p_sample(f: Callable[..., Tensor], key: int) -> Observation:
     seen.case("S float32", lambda: f(schedule.to("cpu"), x.float(), t, eps.float(), noise.float()))
     square = normal(3, 3, 3, 3, key=key + 3)
     seen.case("S all sides equal", lambda: f(schedule, square, t[1:4], square.flip(0), square.flip(1)))
+    seen.case("S other order", lambda: f(schedule, x, t.flip(0), eps, noise))
     seen.case("G mean and spread of Gaussian data (0.3, 0.5)", lambda: chain(f, schedules()["T = 40"]))
     trace(seen, raw, schedule, x, t, eps, noise)
     return seen

@@ -17,6 +17,7 @@ from diffusion_lib.homework.finding import OWN_STUB
 from diffusion_lib.schedules import NoiseSchedule, linear_betas
 
 SHAPE = (5, 2, 3, 4)  # B, C, H, W all different, so that no wrong broadcast can agree by chance
+DREW = "T inputs kept, same answer twice, nothing drawn"  # the case that tells whether a function draws by itself
 H = 1e-3  # a small step, for slopes
 
 
@@ -99,7 +100,7 @@ def trace(seen: Observation, call: Callable[..., Tensor], first: Any, *inputs: T
         same = answer.shape == again.shape and torch.allclose(answer, again, rtol=1e-6, atol=1e-9, equal_nan=True)
         return torch.tensor([float(kept), float(same), float(drew)])
 
-    seen.case("T inputs kept, same answer twice, nothing drawn", run)
+    seen.case(DREW, run)
 
 
 class Spy(nn.Module):

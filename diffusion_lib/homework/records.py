@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diffusion_lib.homework.probing import Observation
+from diffusion_lib.homework.probing import DREW, Observation
 
 RECORD_FILE = Path(__file__).with_name("record.safetensors")
 
@@ -28,8 +28,9 @@ class Entry:
     shapes: list[tuple[int, ...]]
     accepted: Tensor  # (variants, D)
     mistakes: list[dict[str, str]]  # name, hint, reread
-    singles: Tensor  # (mistakes, D)
-    pairs: Tensor  # (pairs, D)
+    singles: Tensor  # (ways to make one mistake, D)
+    single_names: list[int]  # of each row the mistake
+    pairs: Tensor  # (ways to make two, entries that thin keeps)
     pair_names: list[tuple[int, int]]
 
     @cached_property
@@ -37,6 +38,18 @@ class Entry:
         """Where each case lies in a vector."""
         ends = torch.tensor([prod(shape) for shape in self.shapes]).cumsum(0).tolist()
         return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+    @cached_property
+    def kept(self) -> list[Tensor]:
+        """Of each case the entries, counted in the whole vector, by which two mistakes at once are told.
+
+        Every fifth of a large case: images of 24 pixels are met at other places each, and a record stays small.
+        """
+        return [torch.arange(p.start, p.stop, 5 if p.stop - p.start > 30 else 1) for p in self.slices]
+
+    def thin(self, vector: Tensor) -> Tensor:
+        """The entries of a vector that ``pairs`` holds."""
+        return vector[torch.cat(self.kept)]
 
     def part(self, case: str) -> slice:
         """Where one case lies in a vector."""
@@ -53,8 +66,7 @@ class Entry:
 
     def draws(self, vector: Tensor) -> bool:
         """Did the function draw random numbers of its own?"""
-        name = next((case for case in self.cases if case.startswith("T inputs kept")), None)
-        return name is not None and bool(vector[self.part(name)][2] == 1)
+        return DREW in self.cases and bool(vector[self.part(DREW)][2] == 1)
 
     def steady(self, vector: Tensor) -> list[bool]:
         """Which cases say the same every time: all, or the traces alone where the function draws by itself."""
@@ -76,6 +88,7 @@ def write_record(path: Path, record: Record) -> None:
             "cases": entry.cases,
             "shapes": entry.shapes,
             "mistakes": entry.mistakes,
+            "single_names": entry.single_names,
             "pair_names": entry.pair_names,
         }
     save_file({k: v.contiguous() for k, v in tensors.items()}, path, {"info": json.dumps(info)})
@@ -93,6 +106,7 @@ def read_record(path: Path) -> Record:
             accepted=tensors[f"{name}.accepted"],
             mistakes=entry["mistakes"],
             singles=tensors[f"{name}.singles"],
+            single_names=entry["single_names"],
             pairs=tensors[f"{name}.pairs"],
             pair_names=[tuple(pair) for pair in entry["pair_names"]],
         )

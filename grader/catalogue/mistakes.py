@@ -4,9 +4,9 @@ An exercise is a correct function in parts; a mistake exchanges some of them. So
 mistakes in different parts can be run together. This file stays with the teacher.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 from diffusion_lib.homework.exercises import REREAD
@@ -26,6 +26,7 @@ class Mistake:
     name: str
     hint: str
     parts: Parts
+    also: tuple[Parts, ...] = ()  # other ways to write the same mistake
     reread: str = ""
 
     @property
@@ -40,9 +41,11 @@ TEMPLATES: dict[str, tuple[Callable[[Parts], Callable[..., Any]], Parts]] = {
     **NETWORKS.templates,
     **DECODERS.templates,
 }
+FORMS: Mapping[str, tuple[Parts, ...]] = FORMULAS.forms  # what is accepted beside the function as it stands
 MISTAKES = tuple(
-    Mistake(exercise, name, hint, parts, REREAD[exercise])
-    for exercise, name, hint, parts in (*FORMULAS.mistakes, *TRAINING.mistakes, *NETWORKS.mistakes, *DECODERS.mistakes)
+    Mistake(exercise, name, hint, parts, tuple(also), REREAD[exercise])
+    for room in (FORMULAS, TRAINING, NETWORKS, DECODERS)
+    for exercise, name, hint, parts, *also in room.mistakes
 )
 
 
@@ -53,6 +56,17 @@ def build(exercise: str, *mistakes: Mistake) -> Callable[..., Any]:
     for mistake in mistakes:
         parts |= mistake.parts
     return template(parts)
+
+
+def versions(exercise: str, *mistakes: Mistake) -> Iterator[Callable[..., Any]]:
+    """:func:`build` on top of every accepted form, with every way to write the mistakes; the first is ``build``'s."""
+    template, correct = TEMPLATES[exercise]
+    for form in FORMS.get(exercise, ({},)):
+        for ways in product(*((mistake.parts, *mistake.also) for mistake in mistakes)):
+            parts = {**correct, **form}
+            for way in ways:
+                parts |= way
+            yield template(parts)
 
 
 def of(exercise: str) -> list[Mistake]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from diffusion_lib.diffusion import predict_x_start, q_posterior
+from diffusion_lib.diffusion import predict_x_start
 
 
 def _alpha_bar(at: Callable) -> Any:
@@ -14,8 +14,9 @@ def _alpha_bar(at: Callable) -> Any:
 
 
 def _reader(schedule: Any, t: Any, like: Any, shift: int = 0) -> Callable[[str], Any]:
-    """at(name): a table read at t, moved by ``shift`` and kept inside the table."""
-    return lambda name: schedule.at(name, (t + shift).clamp(0, len(schedule) - 1), like)
+    """at(name): a table read at t, moved by ``shift`` and kept inside it; "unless last" is 0 at t = 0, else 1."""
+    moved = (t + shift).clamp(0, len(schedule) - 1)
+    return lambda name: (t > 0).view(-1, 1, 1, 1) if name == "unless last" else schedule.at(name, moved, like)
 
 
 # q_sample: signal * x_start + sigma * noise
@@ -28,7 +29,7 @@ def _q_sample(p: Any) -> Callable[..., Any]:
 
 
 def _flat(schedule, t, like):
-    return lambda name: getattr(schedule, name)[t].to(like)
+    return lambda name: ((t > 0) if name == "unless last" else getattr(schedule, name)[t]).to(like)
 
 
 def _sums(schedule, t, like):
@@ -77,32 +78,59 @@ _q = [
 ]  # fmt: skip
 
 
-# p_sample: factor * (x_t - weight * eps) + fresh
+# p_sample: factor * (x_t - weight * eps) + fresh (eq. 11), or of_x_start * x_start + of_x_t * x_t + fresh (eq. 7)
 def _p_sample(p: Any) -> Callable[..., Any]:
     def f(schedule, x_t, t, eps, noise):
         at = p["table"](schedule, t, x_t)
-        mean = p["mean"](at, schedule, x_t, t, eps, p)
-        return mean + p["std"](at) * p["fresh"](noise, eps)
+        return p["mean"](at, x_t, eps, p) + p["std"](at) * p["fresh"](noise, eps)
 
     return f
 
 
-def _eq_11(at, schedule, x_t, t, eps, p):
+def _eq_11(at, x_t, eps, p):
     return p["factor"](at) * (x_t - p["weight"](at) * eps)
 
 
-def _swapped_eq_7(at, schedule, x_t, t, eps, p):
-    return q_posterior(schedule, x_t, predict_x_start(schedule, x_t, t, eps), t).mean
+def _eq_7(at, x_t, eps, p):
+    x_start = p["x_start"](at, x_t, eps).clamp(-1, 1)
+    return at("posterior_x_start_coef") * x_start + at("posterior_x_t_coef") * x_t
+
+
+def _x_start(at, x_t, eps):
+    return (x_t - (1 - _alpha_bar(at)).sqrt() * eps) / _alpha_bar(at).sqrt()
+
+
+def _clean(at, x_t, eps, p):
+    return _x_start(at, x_t, eps)
+
+
+def _clean_clipped(at, x_t, eps, p):
+    return _x_start(at, x_t, eps).clamp(-1, 1)
+
+
+def _swapped(x_start):
+    return lambda at, x_t, eps, p: (
+        at("posterior_x_start_coef") * x_t + at("posterior_x_t_coef") * x_start(at, x_t, eps, p)
+    )
 
 
 def _weight(at):
     return at("betas") / (1 - _alpha_bar(at)).sqrt()
 
 
-def _first_decides(s, t, x, variance):
-    """Tables where the first image's t = 0 takes the fresh noise from the whole batch."""
-    at = _reader(s, t, x)
-    return lambda name: at(variance) * (t[0] != 0) if name == "posterior_variance" else at(name)
+def _beta_std(at):
+    return at("betas").sqrt() * at("unless last")
+
+
+def _together(decides):
+    """Tables where ``decides`` takes the fresh noise from the whole batch, whichever variance it has."""
+
+    def table(s, t, x):
+        at, keep = _reader(s, t, x), not decides(t)
+        scaled = {"posterior_variance": lambda: at("posterior_variance") * keep, "unless last": lambda: keep}
+        return lambda name: scaled[name]() if name in scaled else at(name)
+
+    return table
 
 
 _P = {
@@ -110,10 +138,13 @@ _P = {
     "mean": _eq_11,
     "factor": lambda at: 1 / at("alphas").sqrt(),
     "weight": _weight,
+    "x_start": _x_start,
     "std": lambda at: at("posterior_variance").sqrt(),
     "fresh": lambda z, eps: z,
 }
-_p = [
+# eq. 11 is eq. 7 unclipped
+_P_FORMS: tuple[dict[str, Any], ...] = ({}, {"std": _beta_std}, {"mean": _eq_7}, {"mean": _eq_7, "std": _beta_std})
+_p: list[Any] = [
     ("multiplies by √α_t where Algorithm 2 divides", "Look at the factor in front of the bracket.",
      {"factor": lambda at: at("sqrt_alphas")}),
     ("the factor in front of the bracket is missing", "The bracket must be stretched back to the size of x_{t-1}.",
@@ -134,17 +165,20 @@ _p = [
      {"weight": lambda at: (1 - _alpha_bar(at)).sqrt()}),
     ("√β_t where β_t belongs", "The numerator of the weight has no root.",
      {"weight": lambda at: at("betas").sqrt() / (1 - _alpha_bar(at)).sqrt()}),
-    ("the guess is added", "A sign: noise is taken away.", {"weight": lambda at: -_weight(at)}),
+    ("the guess is added", "A sign: noise is taken away.", {"weight": lambda at: -_weight(at)},
+     {"x_start": lambda at, x_t, eps: _x_start(at, x_t, -eps)}),
     ("the variance stands where the standard deviation belongs", "z has spread 1. What multiplies it is a spread.",
      {"std": lambda at: at("posterior_variance")}),
     ("β_t as standard deviation", "z has spread 1. What multiplies it is a spread, and β_t is a variance.",
-     {"std": lambda at: at("betas")}),
+     {"std": lambda at: at("betas")}, {"std": lambda at: at("betas") * at("unless last")}),
     ("no fresh noise", "Line 3 of Algorithm 2 draws z. Where does it go?", {"std": lambda at: 0.0}),
     ("noise at the last step too", "What must the spread of the fresh noise be at t = 0?",
      {"std": lambda at: at("betas").sqrt()}),
-    ("fresh noise of full strength", "The fresh noise needs its own small factor.", {"std": lambda at: 1.0}),
+    ("fresh noise of full strength", "The fresh noise needs its own small factor.", {"std": lambda at: 1.0},
+     {"std": lambda at: at("unless last")}),
     ("the spread of all the noise so far", "The fresh noise replaces one step's noise, not all of it.",
-     {"std": lambda at: (1 - _alpha_bar(at)).sqrt()}),
+     {"std": lambda at: (1 - _alpha_bar(at)).sqrt()},
+     {"std": lambda at: (1 - _alpha_bar(at)).sqrt() * at("unless last")}),
     ("the guess is reused as fresh noise", "z is a new draw. The guess is not random.", {"fresh": lambda z, eps: eps}),
     ("noise drawn inside", "The fresh noise is an argument. Use the one you are given.",
      {"fresh": lambda z, eps: torch.randn_like(z)}),
@@ -154,17 +188,20 @@ _p = [
      {"table": lambda s, t, x: _reader(s, t[:1].expand_as(t), x)}),
     ("factors without their three extra axes", "A vector of B numbers meets the last axis, the width, first.",
      {"table": _flat}),
-    *(
-        ("the first image decides for the whole batch", "Every image has its own t: ask each of them whether it is 0.",
-         {"table": lambda s, t, x, variance=variance: _first_decides(s, t, x, variance)})
-        for variance in ("posterior_variance", "betas")
-    ),
+    ("the first image decides for the whole batch", "Every image has its own t: ask each of them whether it is 0.",
+     {"table": _together(lambda t: t[0] == 0)}),
+    ("one image at t = 0 takes the noise from the whole batch",
+     "Every image has its own t: only where it is 0 is there no fresh noise.",
+     {"table": _together(lambda t: (t == 0).any())}),
     ("returns the clean image", "That is the network's idea of x_0. Algorithm 2 goes one step.",
-     {"mean": lambda at, s, x, t, e, p: predict_x_start(s, x, t, e), "factor": None, "weight": None}),
+     {"mean": _clean, "factor": None, "weight": None},
+     *({"mean": mean, "std": std}
+       for mean in (_clean, _clean_clipped) for std in (_P["std"], _beta_std, lambda at: 0.0))),
     ("eq. 7 with its two images swapped", "Which of the two coefficients belongs to x_0, and which to x_t?",
-     {"mean": _swapped_eq_7, "factor": None, "weight": None}),
+     {"mean": _swapped(_clean), "factor": None, "weight": None}, {"mean": _swapped(_clean_clipped)}),
     ("the guess is taken for the clean image", "The network predicts noise. Eq. 15 turns that into a clean image.",
-     {"mean": lambda at, s, x, t, e, p: q_posterior(s, e, x, t).mean, "factor": None, "weight": None}),
+     {"mean": lambda at, x_t, eps, p: at("posterior_x_start_coef") * eps + at("posterior_x_t_coef") * x_t,
+      "factor": None, "weight": None}, {"mean": _eq_7, "x_start": lambda at, x_t, eps: eps}),
 ]  # fmt: skip
 
 
@@ -219,6 +256,7 @@ _d = [
 
 FORMULAS = SimpleNamespace(
     templates={"q_sample": (_q_sample, _Q), "p_sample": (_p_sample, _P), "ddim_step": (_ddim_step, _D)},
+    forms={"p_sample": _P_FORMS},
     mistakes=[
         (exercise, *entry)
         for exercise, entries in {"q_sample": _q, "p_sample": _p, "ddim_step": _d}.items()
