@@ -1,10 +1,12 @@
-"""The teacher's commands: python -m diffusion_lib homework build | grade | selftest | gradescope | record."""
+"""The teacher's commands: python -m diffusion_lib homework build | grade | selftest | inventory | …"""
 
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from grader.inventory.commands import app as inventory_app
 
 AssignmentFile = Annotated[Path | None, typer.Option(help="By default homework/assignment.toml.")]
 Unsafe = Annotated[bool, typer.Option("--unsafe", help="Run hand-ins without protection where there is none.")]
@@ -14,6 +16,7 @@ def enter(app: typer.Typer) -> None:
     """Add the teacher's commands to the students'."""
     for command in (build, grade, selftest, gradescope, record):
         app.command()(command)
+    app.add_typer(inventory_app, name="inventory")
 
 
 def _assignment(path: Path | None):  # type: ignore[no-untyped-def]

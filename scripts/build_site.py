@@ -1,7 +1,7 @@
 """Build the reading site: python scripts/build_site.py [OUT], by default _site.
 
-The notebooks are the only source of their pages; this gathers them, the README's first part, the glossary, and the
-page that leads from a symptom to its mistakes, and has Sphinx build them. The result opens from disk.
+The notebooks are the only source of their pages; this gathers them, the README's first part, the glossary, the table of
+symbols, and the page that leads from a symptom to its mistakes, and has Sphinx build them. The result opens from disk.
 """
 
 import importlib.util
@@ -35,6 +35,7 @@ PAGES
 
 debugging
 glossary
+symbols
 ```
 """
 
@@ -54,6 +55,7 @@ def gather(source: Path) -> None:
         (source / "notebooks" / path.name).write_text(text, encoding="utf-8")
     (source / "index.md").write_text(front(notebooks), encoding="utf-8")
     (source / "debugging.md").write_text(debugging(), encoding="utf-8")
+    (source / "symbols.md").write_text(symbols(), encoding="utf-8")
 
 
 def mathjax() -> Path:
@@ -99,6 +101,7 @@ def debugging() -> str:
     for symptom in symptoms:
         page.append(f"## {symptom['title']}\n\n{symptom['text']}\n")
         page += [entry(mistakes[name], measured.get(name)) for name in symptom["mistakes"]]
+        page += [beside(row) for row in symptom.get("row", []) if not row.get("mistakes")]
     return "\n".join(page)
 
 
@@ -111,6 +114,25 @@ def entry(mistake: Mistake, measured: dict[str, Any] | None) -> str:
         f"Reread [{mistake.reread}](notebooks/{target.name}).\n"
     )
     return text + ("\n" + told(mistake.name, measured) if measured else "")
+
+
+def symbols() -> str:
+    """Every symbol of the series, what it means, and where that is said first."""
+    rows = tomllib.loads((SITE / "symbols.toml").read_text(encoding="utf-8"))["symbol"]
+    page = ["# Symbols\n", "| symbol | what it is | shape | from | in the code |", "|---|---|---|---|---|"]
+    for row in sorted(rows, key=lambda row: str(row["where"])):
+        number, section = row["where"].split(", ")
+        target = next((ROOT / "notebooks").glob(f"{number}_*.ipynb"))
+        code = f"`{row['code']}`" if row["code"] else ""
+        link = f"[{section}](notebooks/{target.name})"
+        page.append(f"| ${row['symbol']}$ | {row['name']} | {row['shape']} | {link} | {code} |")
+    return "\n".join(page) + "\n"
+
+
+def beside(row: dict[str, str]) -> str:
+    """A cause that a notebook tells and the catalogue of mistakes does not hold: what is seen, why, where."""
+    target = next((ROOT / "notebooks").glob(f"{row['notebook']}_*.ipynb"))
+    return f"**{row['see']}**<br>{row['cause']}. Reread [{row['notebook']}](notebooks/{target.name}).\n"
 
 
 def told(name: str, measured: dict[str, Any]) -> str:

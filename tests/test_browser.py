@@ -51,22 +51,41 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
     page.wait_for_timeout(1000)  # the notebook lays out the cells that have come into view
     slider.scroll_into_view_if_needed()
     text, canvas = page.locator(".jp-OutputArea-output output").first, page.locator("canvas[role=img]").first
-    assert text.inner_text().startswith("t = 250")
+    assert text.inner_text().startswith("t = 260")
     assert slider.get_attribute("aria-valuetext") == text.inner_text()
     before = canvas.evaluate("canvas => canvas.toDataURL()")
     slider.focus()
-    for _ in range(21):
+    for _ in range(9):
         page.keyboard.press("ArrowRight")
-    assert text.inner_text().startswith("t = 271")
-    assert canvas.get_attribute("aria-label").startswith("One digit at noise level t. t = 271")
+    assert text.inner_text().startswith("t = 440")
+    assert canvas.get_attribute("aria-label").startswith(
+        "A fading digit, growing noise, their sum; below, a dot on both curves. t = 440"
+    )
     assert canvas.evaluate("canvas => canvas.toDataURL()") != before
     for _ in range(50):
-        if page.evaluate(KERNEL_SAYS, ["slider.value", "271"]):
+        if page.evaluate(KERNEL_SAYS, ["slider.value", "22"]):
             break
         page.wait_for_timeout(200)
     else:
         raise AssertionError("the kernel did not hear of the slider's move")
     keep(page, "lab_01_slider_1280")
+    play = page.locator(".jp-OutputArea-output [role=group] button").first
+    play.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function(
+        "([text, box]) => !text.textContent.startsWith('t = 440') && box.textContent === 'Pause'",
+        arg=[text.element_handle(), play.element_handle()],
+    )
+    page.keyboard.press("Space")
+    assert play.inner_text() == "Play"
+    stopped_at = slider.input_value()
+    for _ in range(50):
+        if page.evaluate(KERNEL_SAYS, ["slider.value", stopped_at]):
+            break
+        page.wait_for_timeout(200)
+    else:
+        raise AssertionError("the kernel did not hear of the playing slider")
+    assert slider.input_value() == stopped_at
     page.set_viewport_size({"width": 800, "height": 900})
     page.wait_for_timeout(500)
     keep(page, "lab_01_slider_800")

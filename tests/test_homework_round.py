@@ -20,6 +20,7 @@ from nbclient import NotebookClient
 from test_homework_checks import PLAIN, run
 
 from diffusion_lib.homework.exercises import get
+from grader.inventory.questions import load
 from grader.trees import copy_package, definition
 
 
@@ -38,6 +39,17 @@ def release(tmp_path_factory):
     out = tmp_path_factory.mktemp("release") / "out"
     run("build", "--out", out)
     return out
+
+
+def test_the_students_copy_holds_nothing_of_the_concept_inventory(release):
+    files = [path for path in (release / "student").rglob("*") if path.is_file()]
+    assert not [path for path in files if "inventory" in path.name]
+    published = "\n".join(path.read_text(encoding="utf-8", errors="ignore") for path in files)
+    assert "Algorithm 2" in published
+    for question in load():
+        for form, options in question.options.items():
+            for text in (question.asks[form], *(option.reply for option in options)):
+                assert text not in published
 
 
 def test_the_students_copy_gives_nothing_away(release):

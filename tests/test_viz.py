@@ -1,5 +1,7 @@
 import base64
 import io
+import json
+import re
 
 import numpy as np
 import pytest
@@ -109,11 +111,36 @@ def test_the_slider_has_a_face_that_needs_no_kernel():
     slider = FrameSlider(film(), [f"t = {i} <" for i in range(7)], "A grey patch.", label="t", start=2)
     bundle, _ = slider._repr_mimebundle_()
     html = bundle["text/html"]
-    assert 'alt="A grey patch. All frames, row by row."' in html
+    assert 'alt="A grey patch. All frames, row by row, from t = 0 &lt; to t = 6 &lt;."' in html
     assert "http" not in html
     assert "\\u003c" in html  # texts cannot close the script
     assert (player.keep_even(1000)[0], player.keep_even(1000)[-1], len(player.keep_even(1000))) == (0, 999, 41)
     assert player.keep_even(3) == [0, 1, 2]
+
+
+def test_a_picture_is_as_large_as_fits_unless_it_is_told_otherwise():
+    def scale(height, width, **options):
+        frames = np.zeros((3, height, width), np.uint8)
+        return player.film(frames, list("abc"), "Black.", label="t", **options)["scale"]
+
+    assert [scale(28, 28), scale(58, 290), scale(290, 232), scale(900, 900)] == [12, 2, 2, 1]
+    assert scale(28, 28, scale=3) == 3
+
+
+def test_a_curve_has_a_point_for_each_frame_in_a_page_too():
+    x = np.arange(100)
+    frames, texts = np.zeros((100, 4, 4), np.uint8), [f"t = {i}" for i in x]
+    data = player.film(frames, texts, "Black.", label="t", curve=(x, torch.tensor(x / 3), "a third of t"))
+    assert data["curve"] == {"x": x.tolist(), "y": [float(f"{i / 3:.4g}") for i in x], "label": "a third of t"}
+    html = player.player_html(frames, texts, "Black.", label="t", curve=(x, 2 * x, "twice t"))
+    saved = json.loads(re.search(r"film = (\{.*\});", html).group(1))
+    assert len(saved["texts"]) == len(saved["curve"]["x"]) == player.STATIC_FRAMES
+    for text, at, y in zip(saved["texts"], saved["curve"]["x"], saved["curve"]["y"], strict=True):
+        assert (text, y) == (f"t = {at:.0f}", 2 * at)
+    with pytest.raises(ValueError, match="each of 100 frames, but has 2 and 100"):
+        FrameSlider(frames, texts, "Black.", curve=([0, 1], x, "short"))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        FrameSlider(frames, texts, "Black.", curve=(x, np.where(x == 3, np.nan, 1.0), "a gap"))
 
 
 def seen_by(kind, colours):

@@ -36,11 +36,14 @@ def unet_diagram(shapes: Mapping[str, tuple[int, int, int]], inputs: Mapping[str
     ax.set_axis_off()
     finest, widest = max(s[1] for s in shapes.values()), max(s[0] for s in shapes.values())
     places = {name: (i, np.log2(side / finest)) for i, (name, (_, side, _)) in enumerate(shapes.items())}
-    names = list(shapes)
-    for before, after in pairwise(names):
-        ax.annotate("", places[after], places[before], arrowprops={"arrowstyle": "->", "color": "#444444"}, zorder=1)
+    names, half = list(shapes), {name: 0.25 + 0.175 * shape[0] / widest for name, shape in shapes.items()}
+    for a, b in pairwise(names):  # from edge to edge, so that the heads are seen
+        ends = [(places[b][0] - half[b], places[b][1]), (places[a][0] + half[a], places[a][1])]
+        ax.annotate(
+            "", *ends, arrowprops={"arrowstyle": "->", "color": "#444444", "shrinkA": 0, "shrinkB": 0}, zorder=1
+        )
     for name in names:
-        _box(ax, name, shapes[name], places[name], 0.5 + 0.35 * shapes[name][0] / widest)
+        _box(ax, name, shapes[name], places[name], 2 * half[name])
         x, y = places[name]
         if inputs and name in inputs:
             ax.text(x, y - 0.48, f"↑ {inputs[name]}", ha="center", va="center", fontsize=8, color=PALETTE[0], zorder=3)

@@ -1,7 +1,7 @@
 """A slider that needs no kernel: frames and a few lines of script in one piece of HTML.
 
-It moves in a live notebook, in one opened again, in an exported page and with the network off. Where scripts
-do not run, its sheet of frames stays as a plain picture.
+It moves in a live notebook, in one opened again, in an exported page and with the network off, and plays when
+asked to. Where scripts do not run, its sheet of frames stays as a plain picture.
 """
 
 import base64
@@ -18,6 +18,10 @@ import numpy as np
 
 SCRIPT = Path(__file__).with_name("player.js").read_text()
 STATIC_FRAMES = 41  # frames kept in a page: enough for an even motion, small enough for a notebook
+WIDEST, TALLEST, MOST = 720, 600, 12  # CSS pixels that a picture fills by itself, and how often it is enlarged at most
+LEAST = 84  # CSS pixels of a frame's width where no script runs and the sheet stands
+
+Curve = tuple[Any, Any, str]  # x and y, one number for each frame (sequences, arrays, tensors), and what y is
 
 
 def png(image: np.ndarray) -> bytes:
@@ -37,13 +41,45 @@ def sheet(frames: np.ndarray, columns: int) -> np.ndarray:
     return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
 
 
-def film(frames: np.ndarray, texts: Sequence[str], alt: str, *, label: str, scale: int) -> dict[str, Any]:
-    """What player.js needs to show display bytes (N, H, W) or (N, H, W, 3), each enlarged ``scale`` times."""
-    columns = math.ceil(math.sqrt(len(frames)))
-    source = base64.b64encode(png(sheet(frames, columns))).decode()
+def fitting(height: int, width: int) -> int:
+    """How many times a picture of so many pixels can be enlarged and still fit a page's column and a screen."""
+    return max(1, min(MOST, WIDEST // width, TALLEST // height))
+
+
+def film(
+    frames: np.ndarray,
+    texts: Sequence[str],
+    alt: str,
+    *,
+    label: str,
+    scale: int | None = None,
+    curve: Curve | None = None,
+) -> dict[str, Any]:
+    """What player.js needs to show display bytes (N, H, W) or (N, H, W, 3), each enlarged ``scale`` times.
+
+    Without ``scale``, as large as fits. ``curve`` is drawn below the picture, with a dot that moves along.
+    """
     height, width = frames.shape[1:3]
-    places = {"columns": columns, "width": width, "height": height, "scale": scale}
-    return {"sheet": f"data:image/png;base64,{source}", "texts": list(texts), "alt": alt, "label": label, **places}
+    columns = min(len(frames), max(1, WIDEST // (width * magnified(width))))
+    source = base64.b64encode(png(sheet(frames, columns))).decode()
+    places = {"columns": columns, "width": width, "height": height, "scale": scale or fitting(height, width)}
+    told = {"sheet": f"data:image/png;base64,{source}", "texts": list(texts), "alt": alt, "label": label, **places}
+    return told | ({"curve": points(curve, len(frames))} if curve else {})
+
+
+def magnified(width: int) -> int:
+    """How many times a sheet of frames so wide is enlarged where it stands alone."""
+    return math.ceil(LEAST / width)
+
+
+def points(curve: Curve, count: int) -> dict[str, Any]:
+    """A curve as player.js draws it, to four digits."""
+    x, y = (np.asarray(values, dtype=float).ravel() for values in curve[:2])
+    if len(x) != count or len(y) != count:
+        raise ValueError(f"a curve needs one x and one y for each of {count} frames, but has {len(x)} and {len(y)}.")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("a curve needs finite numbers, but has NaN or infinity: leave those frames out.")
+    return {"x": [float(f"{v:.4g}") for v in x], "y": [float(f"{v:.4g}") for v in y], "label": curve[2]}
 
 
 def keep_even(count: int, most: int = STATIC_FRAMES) -> list[int]:
@@ -51,19 +87,32 @@ def keep_even(count: int, most: int = STATIC_FRAMES) -> list[int]:
     return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
 
 
-def player_html(frames: np.ndarray, texts: Sequence[str], alt: str, *, label: str, scale: int, start: int) -> str:
+def player_html(
+    frames: np.ndarray,
+    texts: Sequence[str],
+    alt: str,
+    *,
+    label: str,
+    scale: int | None = None,
+    start: int = 0,
+    curve: Curve | None = None,
+) -> str:
     """Some of the frames under a range input, as HTML. ``start`` is shown first."""
     keep = keep_even(len(frames))
     first = int(np.abs(np.array(keep) - start).argmin())
-    data = film(frames[keep], [texts[i] for i in keep], alt, label=label, scale=scale)
-    picture = data.pop("sheet")
+    kept = curve and (np.asarray(curve[0])[keep], np.asarray(curve[1])[keep], curve[2])
+    data = film(frames[keep], [texts[i] for i in keep], alt, label=label, scale=scale, curve=kept)
+    picture, width = data.pop("sheet"), data["width"] * data["columns"] * magnified(data["width"])
+    told = f"All frames, row by row, from {data['texts'][0]} to {data['texts'][-1]}."
+    size = f'width="{width}" style="max-width:100%;height:auto;image-rendering:pixelated"'
     name = "player-" + hashlib.sha1((picture + alt).encode()).hexdigest()[:10]
     payload = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
-    return f"""<div id="{name}"><img src="{picture}" alt="{escape(alt)} All frames, row by row.">
+    return f"""<div id="{name}"><div><img src="{picture}" {size} alt="{escape(alt)} {escape(told)}">
+<p>{escape(told)}</p></div>
 <script>{{
 {SCRIPT}
 for (const box of document.querySelectorAll("#{name}:not([data-on])")) {{
   const image = box.querySelector("img"), film = {payload};
-  box.dataset.on = image.hidden = true;
+  box.dataset.on = image.parentElement.hidden = true;
   mountPlayer(box, {{ ...film, sheet: image.src }}, {first}, () => {{}});
 }}}}</script></div>"""

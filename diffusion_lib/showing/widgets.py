@@ -22,7 +22,7 @@ from diffusion_lib.pixels import to_display
 from diffusion_lib.profiles import DataConfig
 from diffusion_lib.samplers import sdedit
 from diffusion_lib.shapes import Images
-from diffusion_lib.showing.player import SCRIPT, film, player_html
+from diffusion_lib.showing.player import SCRIPT, Curve, film, player_html
 from diffusion_lib.training.checkpoints import Pretrained
 
 
@@ -30,7 +30,9 @@ class FrameSlider(anywidget.AnyWidget):
     """A slider over frames, with its value read out as text, and a face that needs no kernel.
 
     ``frames`` are display bytes, (N, H, W) or (N, H, W, 3) (see ``viz.to_gray``); ``texts`` has one entry for
-    each. ``value`` is the frame shown, 0 ... N-1.
+    each. ``value`` is the frame shown, 0 ... N-1. Each pixel is drawn ``scale`` times as large, by default as
+    large as fits a page. ``curve`` (x, y, label), one x and one y for each frame, is drawn below, with a dot on it
+    that moves along.
     """
 
     _esm = (
@@ -54,14 +56,16 @@ export default { render({ model, el }) {
         alt: str,
         *,
         label: str = "step",
-        scale: int = 6,
+        scale: int | None = None,
         start: int = 0,
+        curve: Curve | None = None,
     ) -> None:
         if len(frames) != len(texts) or len(frames) == 0:
             raise ValueError(f"one text for each frame is needed, but there are {len(frames)} and {len(texts)}.")
         self.texts, self.alt = list(texts), alt
-        self._html = player_html(frames, texts, alt, label=label, scale=scale, start=start)
-        super().__init__(film=film(frames, texts, alt, label=label, scale=scale), value=start)
+        shown = film(frames, texts, alt, label=label, scale=scale, curve=curve)
+        self._html = player_html(frames, texts, alt, label=label, scale=scale, start=start, curve=curve)
+        super().__init__(film=shown, value=start)
 
     @traitlets.validate("value")
     def _in_range(self, proposal: Any) -> int:

@@ -1,0 +1,1 @@
+"""The concept inventory: its questions, and what a class's answers say."""
