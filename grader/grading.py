@@ -70,11 +70,7 @@ def credit(verdict: Verdict, worth: float, assignment: Assignment) -> float:
 def grade_one(hand_in: HandIn, assignment: Assignment, record: Record, sandbox: Sandbox) -> Result:
     """Read, run and judge one hand-in."""
     result = Result(hand_in.name, hand_in.student, hand_in.late, "graded")
-    if hand_in.superseded_by:
-        result.status, result.notes = "superseded", [f"Handed in again: {hand_in.superseded_by} counts."]
-        return result
-    if hand_in.aside:
-        result.status, result.notes = "left aside", [hand_in.problem] if hand_in.problem else []
+    if _left_out(hand_in, result):
         return result
     read(hand_in, [get(name) for name in assignment.exercises])
     result.notes, result.papers = hand_in.notes, hand_in.papers
@@ -98,6 +94,15 @@ def grade_one(hand_in: HandIn, assignment: Assignment, record: Record, sandbox: 
         result.notes.append(asked)
     result.fingerprint = fingerprint(hand_in.sources, assignment)
     return result
+
+
+def _left_out(hand_in: HandIn, result: Result) -> bool:
+    """Is there nothing to grade, because a newer one counts, or because it is no hand-in? Says so in ``result``."""
+    if hand_in.superseded_by:
+        result.status, result.notes = "superseded", [f"Handed in again: {hand_in.superseded_by} counts."]
+    elif hand_in.aside:
+        result.status, result.notes = "left aside", [hand_in.problem] if hand_in.problem else []
+    return result.status != "graded"
 
 
 def _verdict(hand_in: HandIn, name: str, assignment: Assignment, record: Record, sandbox: Sandbox) -> Verdict:

@@ -115,9 +115,7 @@ def _curve(loads: Files) -> Said:
 def _length(loads: Files) -> Said:
     """Is it as long as the recipe that the handout names?"""
     card, train = _object(loads, "card.json"), recipe("minutes").train
-    images, epochs, data = (card.get(name) for name in ("images", "epochs", "data"))
-    if not all(type(number) is int and 0 < number < 10**9 for number in (images, epochs)):
-        raise ValueError("card.json does not say how many images and epochs it was.")
+    images, epochs, data = _count(card, "images"), _count(card, "epochs"), card.get("data")
     held = len(_epochs(_text(loads, "history.jsonl"))) or epochs
     seen, asked = images * min(held, epochs), train.epochs * (train.max_images or 0)
     told: Said = [("too short" * (seen < asked), f"{seen:,} images seen; the experiment asks for {asked:,}.")]
@@ -126,6 +124,13 @@ def _length(loads: Files) -> Said:
     if data != "MNIST":
         told.append(("not MNIST", f"Trained on {ascii(data)[:80]}."))
     return told
+
+
+def _count(card: dict[str, Any], name: str) -> int:
+    number = card.get(name)
+    if type(number) is not int or not 0 < number < 10**9:
+        raise ValueError(f"card.json does not say how many {name} it was.")
+    return number
 
 
 def _object(loads: Files, name: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The experiment is the student's: their functions train and draw, and the run is tied to them."""
 
 import json
-import re
 import zipfile
 
 import pytest
