@@ -3,8 +3,10 @@ import pytest
 import torch
 from conftest import ROOT, images
 
+from diffusion_lib.data import load_stand_in
 from diffusion_lib.diffusion import q_sample
 from diffusion_lib.embeddings import timestep_embedding
+from diffusion_lib.metrics import in_batches, label_agreement, within_class_spread
 from diffusion_lib.schedules import NoiseSchedule, linear_betas
 from diffusion_lib.showing import try_it
 
@@ -48,7 +50,8 @@ def test_a_root_that_is_missing_is_never_taken_for_rounding(capsys):
 
 HERE = {
     "torch": torch, "try_it": try_it, "q_sample": q_sample, "NoiseSchedule": NoiseSchedule, "device": "cpu",
-    "timestep_embedding": timestep_embedding,
+    "timestep_embedding": timestep_embedding, "in_batches": in_batches, "label_agreement": label_agreement,
+    "within_class_spread": within_class_spread,
 }  # fmt: skip
 BLANKS = {  # notebook, cell: the right line, then what students write
     ("01_forward_process", "01-07b"): [
@@ -73,19 +76,43 @@ BLANKS = {  # notebook, cell: the right line, then what students write
         "h + bias.mean()",
         "h + bias[0, :, None, None]",  # the first image's bias for all
     ],
+    ("05_mnist_experiment", "05-16b"): [
+        "(read == named).float().mean()",
+        "(read == named).sum()",
+        "(read != named).float().mean()",
+    ],
+    ("05_mnist_experiment", "05-16f"): [
+        "threes.var(dim=0).mean().sqrt()",
+        "threes.var(dim=0).mean()",
+        "threes.std(dim=0).mean()",  # the root before the mean
+        "threes.std()",  # how far ink is from paper
+    ],
+    ("07_fewer_steps", "07-17b"): [
+        "m + step * (v + ahead) / 2",
+        "m + step * ahead",
+        "m + step * (v + ahead)",
+        "m - step * (v + ahead) / 2",
+    ],
 }
 
 
 @pytest.mark.parametrize("place", BLANKS, ids=lambda place: place[1])
-def test_each_blank_of_01_and_02_takes_the_right_line_and_no_other(place, capsys):
+def test_each_blank_takes_the_right_line_and_no_other(place, capsys):
     name, cell = place
     book = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     source = next(c.source for c in book.cells if c.id == cell)
     assert source.count("= ...  # your line") == 1
-    here = HERE | {"images": images(10, 1, 6, 5), "schedule": NoiseSchedule.from_betas(linear_betas(1000)).to("cpu")}
+    digits = load_stand_in("test")
+    here = HERE | {
+        "images": images(10, 1, 6, 5), "schedule": NoiseSchedule.from_betas(linear_betas(1000)).to("cpu"),
+        "classifier": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)), "test_digits": digits,
+        "named": digits.labels, "tau": {600: 0.7, 800: 0.9}, "eps_model": None,
+        "m": images(2, 1, 4, 4), "v": images(2, 1, 4, 4, seed=1), "velocity": lambda _model, m, _t: m.sin(),
+    }  # fmt: skip
     for line in ["...", *BLANKS[place]]:
         exec(source.replace("= ...  # your line", f"= {line}  #"), dict(here))
-    blank, right, *wrong = capsys.readouterr().out.splitlines()
+    told = capsys.readouterr().out.splitlines()
+    blank, right, *wrong = [line for line in told if ": not " in line or ": right." in line]
     assert "not written yet" in blank
     assert right.endswith(": right.")
     assert all("not yet" in answer for answer in wrong)
