@@ -4,6 +4,7 @@ The notebooks are the only source of their pages; this gathers them, the README'
 symbols, and the page that leads from a symptom to its mistakes, and has Sphinx build them. The result opens from disk.
 """
 
+import argparse
 import importlib.util
 import json
 import re
@@ -165,4 +166,6 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "_site"))
+    parser = argparse.ArgumentParser(description="Build the reading site.")
+    parser.add_argument("out", nargs="?", type=Path, default=Path("_site"), help="folder to write, by default _site")
+    main(parser.parse_args().out)
