@@ -1,6 +1,8 @@
 """The grader, graded: every mistake caught and named, every honest style let through."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from diffusion_lib.homework.checks import judge
 from diffusion_lib.homework.exercises import EXERCISES, Exercise
@@ -10,6 +12,8 @@ from grader.catalogue.styles import STYLES
 from grader.catalogue.styles_decoder import style as _more  # noqa: F401  (enters its styles)
 from grader.catalogue.styles_network import style as _style  # noqa: F401  (enters its styles)
 from grader.recording import make_record
+
+HEADS = "mistakes | caught | named | two at once | caught | both named | honest styles | refused"
 
 
 @dataclass
@@ -55,14 +59,11 @@ def selftest(key: int = 0) -> list[Score]:
     return scores
 
 
-def table(scores: list[Score]) -> str:
-    """The scores as Markdown."""
-    lines = [
-        "| exercise | mistakes | caught | named | two at once | caught | both named | honest styles | refused |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    numbers = [[v for v in vars(score).values() if isinstance(v, int)] for score in scores]
-    names = [f"`{score.exercise}`" for score in scores]
+def table(rows: Sequence[Any], heads: str = HEADS) -> str:
+    """Rows of numbers, each with its ``exercise``, and their sum, as Markdown under ``heads``."""
+    lines = [f"| exercise | {heads} |", "|" + "---|" * (heads.count("|") + 2)]
+    numbers = [[v for v in vars(row).values() if isinstance(v, int)] for row in rows]
+    names = [f"`{row.exercise}`" for row in rows]
     for name, row in zip([*names, "all"], [*numbers, [sum(c) for c in zip(*numbers, strict=True)]], strict=True):
         lines.append(f"| {name} | " + " | ".join(map(str, row)) + " |")
     return "\n".join(lines)

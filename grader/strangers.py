@@ -14,8 +14,10 @@ from diffusion_lib import diffusion
 from diffusion_lib.homework.checks import judge
 from diffusion_lib.homework.exercises import get
 from diffusion_lib.homework.probes import observe
+from grader import selftest
 from grader.recording import make_record
 
+HEADS = "wrong hand-ins | caught | mistake in the catalogue | named right | told by evidence alone | named wrongly"
 FILE = Path(__file__).parent / "catalogue" / "strangers.toml"
 
 
@@ -61,13 +63,4 @@ def _rate(name: str, entries: Sequence[dict[str, Any]], record: Any, key: int) -
 
 def table(rates: Sequence[Rate]) -> str:
     """The rates as Markdown."""
-    lines = [
-        "| exercise | wrong hand-ins | caught | mistake in the catalogue | named right | told by evidence alone "
-        "| named wrongly |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    rows = [[v for v in vars(rate).values() if isinstance(v, int)] for rate in rates]
-    names = [f"`{rate.exercise}`" for rate in rates]
-    for name, row in zip([*names, "all"], [*rows, [sum(c) for c in zip(*rows, strict=True)]], strict=True):
-        lines.append(f"| {name} | " + " | ".join(map(str, row)) + " |")
-    return "\n".join(lines)
+    return selftest.table(rates, HEADS)

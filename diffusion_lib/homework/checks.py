@@ -18,7 +18,7 @@ from diffusion_lib.homework.finding import global_settings, load_source, parsed,
 from diffusion_lib.homework.formerly import former_imports
 from diffusion_lib.homework.probes import observe
 from diffusion_lib.homework.probing import Observation
-from diffusion_lib.homework.records import DREW, Entry, Record, shipped_record
+from diffusion_lib.homework.records import DREW, Entry, Record, shipped_record, spans
 
 TOLERANCE = 3e-5  # of a case's largest value, or of 1: room for float32 inside
 TOLERANCE_FLOAT32 = 2e-3  # where all inputs are float32: 1 − ᾱ cancels, and honest ways to write it differ
@@ -113,17 +113,11 @@ def _same(entry: Entry, got: Tensor, known: Tensor) -> list[bool]:
 
 def _named(entry: Entry, got: Tensor) -> list[dict[str, str]]:
     """The one mistake, or the two, that leave exactly these traces; what could be another as well is not named."""
-    whole, thin = entry.slices, _ends([len(kept) for kept in entry.kept])
+    whole, thin = entry.slices, spans([len(kept) for kept in entry.kept])
     ones = _alike(entry, got, got, entry.singles, [(name,) for name in entry.single_names], whole)
     found = ones or _alike(entry, got, entry.thin(got), entry.pairs, entry.pair_names, thin)
     sure = set.intersection(*map(set, found)) if found else set()
     return [entry.mistakes[i] for i in sorted(sure)]
-
-
-def _ends(lengths: list[int]) -> list[slice]:
-    """Where parts of these lengths lie, one after another."""
-    ends = torch.tensor(lengths).cumsum(0).tolist()
-    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _alike(

@@ -20,6 +20,12 @@ from diffusion_lib.homework.probing import DREW, Observation
 RECORD_FILE = Path(__file__).with_name("record.safetensors")
 
 
+def spans(lengths: list[int]) -> list[slice]:
+    """Where parts of these lengths lie, one after another."""
+    ends = torch.tensor(lengths).cumsum(0).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
 @dataclass(frozen=True)
 class Entry:
     """One exercise's part of a record."""
@@ -36,8 +42,7 @@ class Entry:
     @cached_property
     def slices(self) -> list[slice]:
         """Where each case lies in a vector."""
-        ends = torch.tensor([prod(shape) for shape in self.shapes]).cumsum(0).tolist()
-        return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        return spans([prod(shape) for shape in self.shapes])
 
     @cached_property
     def kept(self) -> list[Tensor]:
