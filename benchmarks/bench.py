@@ -303,24 +303,25 @@ def main(out: Path, steps_alone: bool) -> None:
     train, test, ceiling = load_digits("train"), load_digits("test"), ceilings()
     command = "python benchmarks/bench.py --steps" if steps_alone else "make bench"
     configs: list[UNetConfig] = [PROFILES[name].unet for name in ("laptop", "full")]
-    lines = [
-        *head(ceiling, train.source, max(check_equal(config) for config in configs), command),
-        *train_rows("laptop", 64, 30, ceiling["convolution"]),
-        *train_rows("full", 64, 5, ceiling["convolution"]),
-    ]
+    lines: list[str] = []
+
+    def add(part: list[str]) -> None:  # written at once, so that a later failure loses nothing that was measured
+        lines.extend(part)
+        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        print("\n".join(part), flush=True)
+
+    add(head(ceiling, train.source, max(check_equal(config) for config in configs), command))
+    add(train_rows("laptop", 64, 30, ceiling["convolution"]))
+    add(train_rows("full", 64, 5, ceiling["convolution"]))
     if not steps_alone:
         peak = "Peak memory of a process that trains, GiB"
         cost = ["doubled", "seconds", "exponent", "of the last doubling"]
-        lines += [
-            *section(peak, ["network", "code", "batch 64", "256"], memory_rows()),
-            *section("Sampling 100 labelled digits", ["way", "seconds", "agreement", "spread"], sampling_rows(test)),
-            *section("Data", ["way", "images/s"], data_rows(train)),
-            *section("Start", ["what", "seconds"], start_rows()),
-            *section("How the cost grows", cost, growth_rows(train)),
-            *gpu_lines(),
-        ]
-    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+        add(section(peak, ["network", "code", "batch 64", "256"], memory_rows()))
+        add(section("Sampling 100 labelled digits", ["way", "seconds", "agreement", "spread"], sampling_rows(test)))
+        add(section("Data", ["way", "images/s"], data_rows(train)))
+        add(section("Start", ["what", "seconds"], start_rows()))
+        add(section("How the cost grows", cost, growth_rows(train)))
+        add(gpu_lines())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python scripts/measure_symptoms.py
 
-Writes site/symptoms.json (agreement, spread and ink of 40 digits, or the error) and site/symptoms/*.png (the digits
+Writes site/symptoms.json (agreement and spread of 40 digits, or the error) and site/symptoms/*.png (the digits
 0 to 9), for the page that leads from a symptom to its mistakes.
 """
 

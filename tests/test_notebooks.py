@@ -4,6 +4,7 @@ The run is nbval's: ``pytest`` collects notebooks/*.ipynb, on the tiny profile w
 tagged ``nbval-check-output`` must also print what was committed.
 """
 
+import ast
 import json
 import os
 import re
@@ -65,6 +66,7 @@ def test_its_code_is_short_and_its_questions_are_asked(path):
     lengths = [len(c.source.splitlines()) for c in code_cells(book)]
     assert 100 <= sum(lengths) <= 250
     assert statistics.median(lengths) <= 8
+    assert not [(c.id, line) for c in code_cells(book) for line in c.source.splitlines() if len(line) > 84]  # a page
     prose = "\n".join(c.source for c in book.cells if c.cell_type == "markdown")
     assert len(re.findall(r"\*\*Predict, then (run|move)\.\*\*", prose)) >= 4
     assert "Broken on purpose" in prose
@@ -84,6 +86,19 @@ def test_every_picture_has_alt_text_and_every_slider_moves_without_a_kernel(note
             assert all(len(alt) > 20 for alt in re.findall(r'alt="([^"]*)"', data["text/html"]))
             assert not re.search(r"(src|href)=\"?https?:", data["text/html"])
     assert sliders >= 1
+
+
+ORDER = re.compile(
+    r"\b(falls?|rises?|grows?|shrinks?|higher|lower|highest|lowest|steep\w*|ends?|above|below|dips?|near)\b"
+)
+
+
+def test_what_a_curve_does_is_told_from_its_values_not_by_hand(notebook):
+    _, book = notebook
+    for cell in code_cells(book):
+        for call in ast.walk(ast.parse(cell.source)):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "viz.lines":
+                assert not ORDER.search(ast.literal_eval(call.args[2])), cell.id
 
 
 def test_headings_are_in_order(notebook):

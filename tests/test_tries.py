@@ -88,10 +88,10 @@ BLANKS = {  # notebook, cell: the right line, then what students write
         "threes.std()",  # how far ink is from paper
     ],
     ("07_fewer_steps", "07-17b"): [
-        "m + step * (v + ahead) / 2",
-        "m + step * ahead",
-        "m + step * (v + ahead)",
-        "m - step * (v + ahead) / 2",
+        "x_tau + step * (v + ahead) / 2",
+        "x_tau + step * ahead",
+        "x_tau + step * (v + ahead)",
+        "x_tau - step * (v + ahead) / 2",
     ],
 }
 
@@ -107,7 +107,7 @@ def test_each_blank_takes_the_right_line_and_no_other(place, capsys):
         "images": images(10, 1, 6, 5), "schedule": NoiseSchedule.from_betas(linear_betas(1000)).to("cpu"),
         "classifier": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)), "test_digits": digits,
         "named": digits.labels, "tau": {600: 0.7, 800: 0.9}, "eps_model": None,
-        "m": images(2, 1, 4, 4), "v": images(2, 1, 4, 4, seed=1), "velocity": lambda _model, m, _t: m.sin(),
+        "x_tau": images(2, 1, 4, 4), "v": images(2, 1, 4, 4, seed=1), "velocity": lambda _model, x, _t: x.sin(),
     }  # fmt: skip
     for line in ["...", *BLANKS[place]]:
         exec(source.replace("= ...  # your line", f"= {line}  #"), dict(here))

@@ -21,9 +21,27 @@ def test_a_picture_is_a_png_with_alt_text_and_repeats():
 
     data, metadata = draw()._repr_mimebundle_()
     assert data["image/png"].startswith(b"\x89PNG")
-    assert metadata["image/png"]["alt"] == data["text/plain"] == "Two crossing lines."
-    assert 'alt="Two crossing lines."' in data["text/html"]
+    said = "Two crossing lines. a: lowest 1 at 1, highest 3 at 3. b: highest 3 at 1, lowest 1 at 3."
+    assert metadata["image/png"]["alt"] == data["text/plain"] == said
+    assert f'alt="{said}"' in data["text/html"]
     assert draw().png() == draw().png()
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        ([4, 3, 2], "y: highest 4 at 10, lowest 2 at 30."),
+        ([2, 5, 3], "y: lowest 2 at 10, highest 5 at 20, 3 at 30."),
+        ([3, 1, 4, 2], "y: 3 at 10, lowest 1 at 20, highest 4 at 30, 2 at 40."),
+    ],
+)
+def test_a_curve_is_told_from_its_values(y, words):
+    assert viz.course("y", [10, 20, 30, 40][: len(y)], y) == words
+
+
+def test_a_floor_is_told_with_its_height():
+    picture = viz.lines([1, 2], {"loss": [3, 2]}, "A loss.", xlabel="x", ylabel="y", floor=("floor", 1.5))
+    assert picture.alt == "A loss. loss: highest 3 at 1, lowest 2 at 2. Line at 1.5: floor."
 
 
 @pytest.mark.parametrize(

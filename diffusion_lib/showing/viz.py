@@ -57,6 +57,12 @@ class Picture(Figure):
             self.savefig(buffer, format="svg", metadata={"Date": None, "Title": self.alt})
         return buffer.getvalue()
 
+    def pixels(self) -> np.ndarray:
+        """The figure as an image, (H, W, 3) in 0 ... 255: a frame for a slider."""
+        canvas: Any = self.canvas
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         # nbconvert takes the alt text from the metadata; JupyterLab only from HTML.
         png = self.png()
@@ -112,6 +118,16 @@ def image_grid(
     return picture
 
 
+def course(name: str, x: Any, y: Any) -> str:
+    """A curve in words: its first and last value, and between them its least and greatest where they are neither."""
+    xs, ys = as_array(x), as_array(y)
+    low, high = int(ys.argmin()), int(ys.argmax())
+    places = sorted({0, low, high, len(ys) - 1})
+    word = {low: "lowest ", high: "highest "}
+    values = [f"{word.get(i, '')}{ys[i]:.3g} at {xs[i]:.4g}" for i in places]
+    return f"{name}: {', '.join(values)}."
+
+
 def lines(
     x: Any,
     ys: Mapping[str, Any],
@@ -127,9 +143,13 @@ def lines(
 ) -> Picture:
     """Curves over one x, each named in the legend; ``floor`` draws named horizontal lines.
 
-    ``log`` holds "x", "y" or both for logarithmic axes.
+    ``log`` holds "x", "y" or both for logarithmic axes. ``alt`` says what is drawn; where the curves run is added to
+    it from their values, so that it cannot claim what they do not do.
     """
-    picture = Picture(alt, width, height)
+    floors = dict([floor]) if isinstance(floor, tuple) else dict(floor or {})
+    courses = [course(name, x[name] if isinstance(x, Mapping) else x, y) for name, y in ys.items()]
+    levels = [f"Line at {height_of_floor:.3g}: {name}." for name, height_of_floor in floors.items()]
+    picture = Picture(" ".join([alt, *courses, *levels]), width, height)
     ax = _axes(picture)[0, 0]
     for i, (name, y) in enumerate(ys.items()):
         xs = x[name] if isinstance(x, Mapping) else x
@@ -137,7 +157,6 @@ def lines(
         ax.plot(
             as_array(xs), as_array(y), color=PALETTE[i % 7], ls=DASHES[i % 7], marker=marker, ms=4, lw=1.8, label=name
         )
-    floors = dict([floor]) if isinstance(floor, tuple) else dict(floor or {})
     for i, (name, height_of_floor) in enumerate(floors.items()):
         ax.axhline(height_of_floor, color="#666666", lw=1, ls=[(0, (1, 1)), (0, (4, 2))][i % 2], label=name)
     ax.set(xlabel=xlabel, ylabel=ylabel)
@@ -203,7 +222,7 @@ def learning_curve(epochs: Sequence[dict[str, Any]], steps: Sequence[dict[str, A
     if steps:
         per_epoch = max(record["step"] for record in steps) / max(record["epoch"] for record in steps)
         x, y = [r["step"] / per_epoch for r in steps], [r["loss"] for r in steps]
-        ax.plot(x, y, color="#AAAAAA", lw=1, label="training loss, last 50 steps")
+        ax.plot(x, y, color="#999999", lw=0.7, zorder=3, label="training loss, last 50 steps")
     ax.plot(
         number, [r["train_loss"] for r in epochs], color=PALETTE[0], marker="o", ms=4, label="training loss, epoch mean"
     )
