@@ -1,7 +1,8 @@
 """Build the reading site: python scripts/build_site.py [OUT], by default _site.
 
 The notebooks are the only source of their pages; this gathers them, the README's first part, the glossary, the table of
-symbols, and the page that leads from a symptom to its mistakes, and has Sphinx build them. The result opens from disk.
+symbols, the page that leads from a symptom to its mistakes, and the live page, and has Sphinx build them. The result
+opens from disk.
 """
 
 import argparse
@@ -17,6 +18,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import live_page
+
+from diffusion_lib.training.checkpoints import load_pretrained
 from grader.catalogue.mistakes import MISTAKES, Mistake
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +38,7 @@ PAGES
 :hidden:
 :caption: Beside it
 
+live
 debugging
 glossary
 symbols
@@ -43,11 +48,12 @@ symbols
 
 def gather(source: Path) -> None:
     """Everything that Sphinx reads, in one folder."""
-    for name in ("conf.py", "glossary.md"):
+    for name in ("conf.py", "glossary.md", "live.md"):
         shutil.copyfile(SITE / name, source / name)
     shutil.copytree(ROOT / "figures", source / "figures")
     shutil.copytree(SITE / "symptoms", source / "_static" / "symptoms")
-    shutil.copyfile(SITE / "site.css", source / "_static" / "site.css")
+    styles = (SITE / "site.css", SITE / "live" / "live.css", live_page.SKETCH.with_suffix(".css"))
+    (source / "_static" / "site.css").write_text("\n".join(path.read_text(encoding="utf-8") for path in styles))
     shutil.copyfile(mathjax(), source / "_static" / "tex-svg.js")
     (source / "notebooks").mkdir()
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -148,6 +154,15 @@ def told(name: str, measured: dict[str, Any]) -> str:
     )
 
 
+def enliven(page: Path) -> None:
+    """Put the scripts and the network into the live page itself: it needs no file beside it to compute."""
+    before, place, after = page.read_text(encoding="utf-8").partition('<div id="live-scripts"></div>')
+    if not place:
+        raise SystemExit("site/live.md has no place for its scripts.")
+    scripts = live_page.scripts(live_page.contents(load_pretrained()))
+    page.write_text(before + scripts + after, encoding="utf-8")
+
+
 def main(out: Path) -> None:
     if out.exists() and any(out.iterdir()) and not (out / "searchindex.js").exists():
         raise SystemExit(f"{out} holds other files: choose a new or empty folder.")
@@ -159,6 +174,7 @@ def main(out: Path) -> None:
         done = subprocess.run(command, check=False)
         if done.returncode:
             raise SystemExit(done.returncode)
+        enliven(pages / "live.html")
         shutil.rmtree(pages / ".doctrees")
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(pages, out)
