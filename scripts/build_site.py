@@ -20,7 +20,6 @@ from typing import Any
 
 import live_page
 
-from diffusion_lib.training.checkpoints import load_pretrained
 from grader.catalogue.mistakes import MISTAKES, Mistake
 
 ROOT = Path(__file__).parents[1]
@@ -103,24 +102,26 @@ def debugging() -> str:
     symptoms = tomllib.loads((SITE / "symptoms.toml").read_text(encoding="utf-8"))["symptom"]
     measured = json.loads((SITE / "symptoms.json").read_text(encoding="utf-8"))
     mistakes = {mistake.id: mistake for mistake in MISTAKES}
+    tries = {mistake["id"]: mistake["key"] for mistake in live_page.known()["mistakes"]}
     correct = [told(name, numbers) for name, numbers in measured.items() if name.endswith("/correct")]
     page = [(SITE / "debugging.md").read_text(encoding="utf-8").replace("RIGHT", "\n".join(correct))]
     for symptom in symptoms:
         page.append(f"## {symptom['title']}\n\n{symptom['text']}\n")
-        page += [entry(mistakes[name], measured.get(name)) for name in symptom["mistakes"]]
+        page += [entry(mistakes[name], measured.get(name), tries.get(name)) for name in symptom["mistakes"]]
         page += [beside(row) for row in symptom.get("row", []) if not row.get("mistakes")]
     return "\n".join(page)
 
 
-def entry(mistake: Mistake, measured: dict[str, Any] | None) -> str:
-    """One mistake: its name, where, a hint, and what was measured."""
+def entry(mistake: Mistake, measured: dict[str, Any] | None, key: str | None) -> str:
+    """One mistake: its name, where, a hint, what was measured, and where the live page runs it."""
     number = mistake.reread[:2]
     target = next((ROOT / "notebooks").glob(f"{number}_*.ipynb"))
     text = (
         f"**{mistake.name}** · `{mistake.exercise}`<br>{mistake.hint} "
         f"Reread [{mistake.reread}](notebooks/{target.name}).\n"
     )
-    return text + ("\n" + told(mistake.name, measured) if measured else "")
+    seen = "\n" + told(mistake.name, measured) if measured else ""
+    return text + seen + (f'\n<a href="live.html#try-{key}">Try it: predict, then run it.</a>\n' if key else "")
 
 
 def symbols() -> str:
@@ -159,8 +160,7 @@ def enliven(page: Path) -> None:
     before, place, after = page.read_text(encoding="utf-8").partition('<div id="live-scripts"></div>')
     if not place:
         raise SystemExit("site/live.md has no place for its scripts.")
-    scripts = live_page.scripts(live_page.contents(load_pretrained()))
-    page.write_text(before + scripts + after, encoding="utf-8")
+    page.write_text(before + live_page.scripts(live_page.known()) + after, encoding="utf-8")
 
 
 def main(out: Path) -> None:

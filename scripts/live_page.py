@@ -9,6 +9,7 @@ import base64
 import json
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from PIL import Image
 from diffusion_lib.profiles import DataConfig
 from diffusion_lib.schedules import cosine_betas
 from diffusion_lib.showing.exporting import describe
-from diffusion_lib.training.checkpoints import Pretrained
+from diffusion_lib.training.checkpoints import Pretrained, load_pretrained
 from grader.catalogue.mistakes import MISTAKES
 from grader.catalogue.tables import sampler_tables
 
@@ -50,6 +51,12 @@ def scripts(known: dict[str, Any]) -> str:
         f'<script type="text/plain" id="live-worker">{joined(WORKER)}</script>\n'
         f'<script type="module">{joined(PAGE)}</script>'
     )
+
+
+@cache
+def known() -> dict[str, Any]:
+    """:func:`contents` with the weights that ship."""
+    return contents(load_pretrained())
 
 
 def contents(trained: Pretrained) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from diffusion_lib.embeddings import LabelEmbedding, TimeEmbedding
 from diffusion_lib.fast import UpsampleConv2d
-from diffusion_lib.unet import Attention, ResBlock, SpatialTransformer, Stage, UNet
+from diffusion_lib.unet import UNet
+
+Part = Any  # a module of the class that the method speaks of: a ModuleList gives no closer type
 
 
 class Listing:
@@ -32,12 +34,12 @@ class Listing:
         """An operation that keeps the shape of its first input."""
         return self.add(op, name, list(of), self.shapes[of[0]], **settings)
 
-    def product(self, op: str, name: str, layer: nn.Module, x: str, shape: list[int], **settings: Any) -> str:
+    def product(self, op: str, name: str, layer: Part, x: str, shape: list[int], **settings: Any) -> str:
         """A convolution or a linear layer: a matrix, and perhaps a bias."""
         bias = None if layer.bias is None else f"{name}.bias"
         return self.add(op, name, [x], shape, weight=f"{name}.weight", bias=bias, **settings)
 
-    def conv(self, name: str, layer: nn.Conv2d, x: str) -> str:
+    def conv(self, name: str, layer: Part, x: str) -> str:
         """A convolution; ``repeat`` 2 doubles the side first, each pixel repeated."""
         kernel, stride, padding = layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
         repeat = 2 if isinstance(layer, UpsampleConv2d) else 1
@@ -45,7 +47,7 @@ class Listing:
         settings = {"kernel": kernel, "stride": stride, "padding": padding, "repeat": repeat}
         return self.product("conv", name, layer, x, [layer.out_channels, *sides], **settings)
 
-    def linear(self, name: str, layer: nn.Linear, x: str) -> str:
+    def linear(self, name: str, layer: Part, x: str) -> str:
         """A linear layer, for each token."""
         return self.product("linear", name, layer, x, [layer.out_features, *self.shapes[x][1:]])
 
@@ -76,7 +78,7 @@ class Listing:
         row = self.add("embedding", f"{name}.table", ["label"], [dim, 1], weight=f"{name}.table.weight")
         return self.add("deal", name, [self.mlp(f"{name}.mlp", layer.mlp, row)], [dim, layer.num_tokens])
 
-    def res_block(self, name: str, block: ResBlock, x: str, time: str) -> str:
+    def res_block(self, name: str, block: Part, x: str, time: str) -> str:
         """:class:`ResBlock`."""
         h = self.like("silu", f"{name}.silu1", self.norm(f"{name}.norm1", block.norm1, x))
         h = self.conv(f"{name}.conv1", block.conv1, h)
@@ -87,13 +89,13 @@ class Listing:
         keep = isinstance(block.shortcut, nn.Identity)
         return self.like("add", name, h, x if keep else self.conv(f"{name}.shortcut", block.shortcut, x))
 
-    def attention(self, name: str, layer: Attention, x: str, context: str) -> str:
+    def attention(self, name: str, layer: Part, x: str, context: str) -> str:
         """:class:`Attention`; ``context`` is ``x`` itself where the tokens look at one another."""
         q, kv = self.linear(f"{name}.to_q", layer.to_q, x), self.linear(f"{name}.to_kv", layer.to_kv, context)
         attended = self.like("attention", f"{name}.attended", q, kv, heads=layer.num_heads)
         return self.linear(f"{name}.out", layer.out, attended)
 
-    def transformer(self, name: str, layer: SpatialTransformer, x: str, context: str) -> str:
+    def transformer(self, name: str, layer: Part, x: str, context: str) -> str:
         """:class:`SpatialTransformer`. A map is its tokens already: pixels behind channels."""
         tokens = self.conv(f"{name}.proj_in", layer.proj_in, self.norm(f"{name}.norm", layer.norm, x))
         for i, part in enumerate(("self_attention", "cross_attention", "mlp"), start=1):
@@ -106,7 +108,7 @@ class Listing:
             tokens = self.like("add", f"{name}.sum{i}", tokens, here)
         return self.like("add", name, x, self.conv(f"{name}.proj_out", layer.proj_out, tokens))
 
-    def stage(self, name: str, stage: Stage, x: str, time: str, context: str) -> str:
+    def stage(self, name: str, stage: Part, x: str, time: str, context: str) -> str:
         """:class:`Stage`."""
         x = self.res_block(f"{name}.block", stage.block, x, time)
         if stage.transformer is None:

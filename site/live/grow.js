@@ -19,11 +19,11 @@ export function mountGrow(box, engine, data) {
     return words;
   });
 
-  const hear = total => ({ state, looks, seconds: time }) => {
-    const number = states.length + 1;
-    states.push({ ...state, words: `after step ${number} of ${total}, which left t = ${state.t}` });
-    if (+slider.input.value >= number - 2) slider.upTo(number - 1);
-    else slider.upTo(number - 1, +slider.input.value);
+  const hear = total => ({ state: { t, before, x, x_start }, looks, seconds: time }) => {
+    const made = states.length + 1, follows = +slider.input.value >= states.length - 1;
+    states.push({ x: before, x_start, words: `before step ${made} of ${total}: t = ${t}` });
+    if (made === total) states.push({ x, x_start: x, words: "the sample" });
+    slider.upTo(states.length - 1, follows ? states.length - 1 : +slider.input.value);
     count.textContent = `${looks} looks at the network, ${seconds(time)}`;
   };
   async function run() {

@@ -1,8 +1,9 @@
 // A small network that learns points of the plane, with its gradients and its optimiser, and the exact answer beside it.
 import { makeSchedule, noiseStream, predictEps, sampleDdim } from "./diffusion.js";
 
-const WAVES = 16, PERIOD = 100, HIDDEN = 64;
-const BATCH = 128, RATE = 4e-3, SAMPLES = 200, JUMPS = 20, REPORT = 25;
+const WAVES = 8, PERIOD = 100, TURNS = [0.5, 1, 2], HIDDEN = 64;
+const WIDTH = 2 + WAVES + 4 * TURNS.length; // numbers that the network sees of one point
+const BATCH = 128, RATE = 4e-3, SAMPLES = 200, JUMPS = 20, REPORT = 25, MEASURE = 5;
 export const GRID = 13, REACH = 2; // arrows a side, and how far from the middle they reach
 
 // Linear layers with silu between them. weights[l] is (out, in), row by row.
@@ -23,11 +24,7 @@ export class Mlp {
     this.weights.forEach((W, l) => {
       const [ins, outs] = [this.sizes[l], this.sizes[l + 1]], a = this.seen[l], z = new Float32Array(count * outs);
       for (let n = 0; n < count; n++)
-        for (let o = 0; o < outs; o++) {
-          let sum = this.biases[l][o];
-          for (let i = 0; i < ins; i++) sum += W[o * ins + i] * a[n * ins + i];
-          z[n * outs + o] = sum;
-        }
+        for (let o = 0; o < outs; o++) z[n * outs + o] = this.biases[l][o] + dot(W, o * ins, a, n * ins, ins);
       this.sums.push(z);
       this.seen.push(l + 1 < this.weights.length ? z.map(v => v / (1 + Math.exp(-v))) : z);
     });
@@ -53,6 +50,15 @@ export class Mlp {
     }
     return { weights, biases };
   }
+}
+
+function dot(a, from, b, start, count) { // in two sums, so that one addition need not wait for the other
+  let even = 0, odd = 0;
+  for (let i = 0; i + 1 < count; i += 2) {
+    even += a[from + i] * b[start + i];
+    odd += a[from + i + 1] * b[start + i + 1];
+  }
+  return even + odd + (count % 2 ? a[from + count - 1] * b[start + count - 1] : 0);
 }
 
 const siluSlope = z => { const s = 1 / (1 + Math.exp(-z)); return s * (1 + z * (1 - s)); };
@@ -89,19 +95,25 @@ export class Adam {
   }
 }
 
-// x, y and the waves of t, for each point; `levels` has one t for each
+// x, y, their waves, and the waves of t, for each point; `levels` has one t for each
 function features(xy, levels) {
-  const count = levels.length, width = 2 + WAVES, out = new Float32Array(count * width);
-  for (let n = 0; n < count; n++) {
-    out[n * width] = xy[2 * n];
-    out[n * width + 1] = xy[2 * n + 1];
-    for (let i = 0; i < WAVES / 2; i++) {
-      const angle = levels[n] * PERIOD ** (-i / (WAVES / 2));
-      out[n * width + 2 + i] = Math.sin(angle);
-      out[n * width + 2 + WAVES / 2 + i] = Math.cos(angle);
+  const out = new Float32Array(levels.length * WIDTH);
+  levels.forEach((t, n) => {
+    let at = n * WIDTH;
+    const waves = angle => { out[at++] = Math.sin(angle); out[at++] = Math.cos(angle); };
+    for (const place of [xy[2 * n], xy[2 * n + 1]]) {
+      out[at++] = place;
+      for (const turns of TURNS) waves(Math.PI * turns * place);
     }
-  }
+    for (let i = 0; i < WAVES / 2; i++) waves(t * PERIOD ** (-i / (WAVES / 2)));
+  });
   return out;
+}
+
+// What a Gaussian of the points' spread would answer, as a factor of x_t; the network learns the rest.
+function gaussianShare(schedule, points, t) {
+  const a = schedule.alphaBar(t), spread = points.reduce((sum, [x, y]) => sum + (x * x + y * y) / 2, 0) / points.length;
+  return Math.sqrt(1 - a) / (a * spread + 1 - a);
 }
 
 // The exact guess where the data is these points: w_i ∝ exp(−‖x_t − √ᾱ_t · x⁽ⁱ⁾‖² / (2 (1 − ᾱ_t))), x̂_0 = Σ w_i x⁽ⁱ⁾
@@ -137,26 +149,30 @@ const exactBatch = (schedule, points, { xy, levels }) =>
 // the network has learned: at each level the sample's points, and arrows, learned and exact.
 export function* trainPoints(job) {
   const schedule = makeSchedule(job.betas), stream = noiseStream(job.seed, 2 * SAMPLES), points = job.points;
-  const mlp = new Mlp([2 + WAVES, HIDDEN, HIDDEN, 2], stream.normal);
+  const mlp = new Mlp([WIDTH, HIDDEN, HIDDEN, 2], stream.normal);
   const adam = new Adam([...mlp.weights, ...mlp.biases]), began = performance.now();
-  let loss = 0, floor = 0, step = 0, share = 0;
-  while (share < 1) {
-    const batch = drawBatch(schedule, points, stream);
-    const found = lossAndGradients(mlp, features(batch.xy, batch.levels), batch.noise);
-    adam.step([...found.weights, ...found.biases], RATE * 0.5 * (1 + Math.cos(Math.PI * share)));
-    loss += found.loss / REPORT;
-    floor += meanSquare(exactBatch(schedule, points, batch), batch.noise) / REPORT;
-    step++;
-    share = Math.max(step / job.steps, (performance.now() - began) / 1000 / job.seconds);
-    if (step % REPORT && share < 1) continue;
-    if (step % REPORT === 0) yield { step, loss, floor };
-    loss = floor = 0;
+  const shares = Array.from({ length: schedule.length }, (_, t) => gaussianShare(schedule, points, t));
+  let measured = [], step = 0, done = 0;
+  while (done < 1) {
+    const batch = drawBatch(schedule, points, stream), rest = batch.noise.map((e, i) => e - shares[batch.levels[i >> 1]] * batch.xy[i]);
+    const found = lossAndGradients(mlp, features(batch.xy, batch.levels), rest);
+    adam.step([...found.weights, ...found.biases], RATE * 0.5 * (1 + Math.cos(Math.PI * done)));
+    if (step++ % MEASURE === 0)
+      measured.push([found.loss, meanSquare(exactBatch(schedule, points, batch), batch.noise)]);
+    done = Math.max(step / job.steps, (performance.now() - began) / 1000 / job.seconds);
+    if (step % REPORT) continue;
+    const [loss, floor] = [0, 1].map(k => measured.reduce((sum, pair) => sum + pair[k], 0) / measured.length);
+    measured = [];
+    yield { step, loss, floor };
   }
-  yield { step, field: learned(mlp, schedule, points, stream) };
+  const guess = (xy, t) => {
+    const rest = mlp.forward(features(xy, Array(xy.length / 2).fill(t)), xy.length / 2);
+    return rest.map((e, i) => e + shares[t] * xy[i]);
+  };
+  yield { step, field: learned(guess, schedule, points, stream) };
 }
 
-function learned(mlp, schedule, points, { draw }) {
-  const guess = (xy, t) => mlp.forward(features(xy, Array(xy.length / 2).fill(t)), xy.length / 2).slice();
+function learned(guess, schedule, points, { draw }) {
   const at = i => REACH * ((2 * i) / (GRID - 1) - 1);
   const grid = Float32Array.from({ length: 2 * GRID * GRID }, (_, k) => at(k % 2 ? Math.floor(k / 2 / GRID) : (k >> 1) % GRID));
   const states = [];

@@ -24,13 +24,14 @@ function plot(title) {
     pen.fillStyle = colour;
     for (const [x, y] of points) { pen.beginPath(); pen.arc(toPixel(x), toPixel(y), size, 0, 7); pen.fill(); }
   };
-  // Each arrow points from x_t against the noise that is guessed in it.
+  // Each arrow points from x_t against the noise that is guessed in it; the longest are shortened: s / (1 + s).
   const arrows = (eps, colour) => {
     pen.strokeStyle = pen.fillStyle = colour;
-    const gap = PAD / (GRID - 1) * 0.35;
+    const most = (PAD / (GRID - 1)) * 0.8;
     for (let k = 0; k < GRID * GRID; k++) {
       const x = ((k % GRID) / (GRID - 1)) * PAD, y = (Math.floor(k / GRID) / (GRID - 1)) * PAD;
-      const [dx, dy] = [-eps[2 * k] * gap, -eps[2 * k + 1] * gap];
+      const size = Math.hypot(eps[2 * k], eps[2 * k + 1]), length = size && (most * size) / (1 + size) / size;
+      const [dx, dy] = [-eps[2 * k] * length, -eps[2 * k + 1] * length];
       pen.beginPath();
       pen.moveTo(x, y);
       pen.lineTo(x + dx, y + dy);

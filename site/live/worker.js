@@ -10,8 +10,11 @@ function* grow(job) {
   const pixels = network.inputs.x.reduce((a, b) => a * b), { draw } = noiseStream(job.seed, pixels);
   const epsModel = denoiser(look, schedule, job.label, job.scale), start = job.level ?? schedule.length - 1;
   const x = job.drawing ? qSample(schedule, job.drawing, start, job.noise) : draw();
-  for (const state of sampleDdim(epsModel, schedule, x, Math.min(job.steps, start + 1), { eta: job.eta, draw, start }))
-    yield state;
+  let before = x; // what the network looked at in this step
+  for (const state of sampleDdim(epsModel, schedule, x, Math.min(job.steps, start + 1), { eta: job.eta, draw, start })) {
+    yield { ...state, before };
+    before = state.x;
+  }
 }
 
 // The right sampler and a wrong one, side by side from the same noise, for some digits.
