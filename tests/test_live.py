@@ -132,6 +132,7 @@ def test_a_sample_of_fifty_steps_is_pytorchs(engine, trained):
     guess = denoiser(trained.model, trained.schedule, label, scale)
     generator.manual_seed(0)
     x_T = torch.randn(1, 1, 28, 28, generator=generator)
+    assert torch.equal(x_T, noise[0])
     wanted = last(sample_ddim(guess, trained.schedule, x_T, 50, eta=1.0, generator=generator))
     call = """([betas, noise, label, scale]) => {
       const schedule = makeSchedule(betas), [x, ...fresh] = noise.map(z => Float32Array.from(z));

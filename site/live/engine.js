@@ -7,10 +7,15 @@ import { COLUMNS, ROWS, multiplyModule } from "./wasm.js";
 const upTo = (n, multiple) => Math.ceil(n / multiple) * multiple;
 const sizeOf = shape => shape.reduce((a, b) => a * b, 1);
 
-function decode(base64) {
-  const text = atob(base64), bytes = new Uint8Array(text.length);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
-  return bytes.buffer;
+// Numbers of one kind from base64; none at all where the text is no whole number of them.
+function decode(Kind, base64) {
+  try {
+    const text = atob(base64), bytes = new Uint8Array(text.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
+    return new Kind(bytes.buffer);
+  } catch {
+    return new Kind(0);
+  }
 }
 
 // Y = W X + b in plain loops, from the same packed W: for browsers without WebAssembly's vectors.
@@ -43,7 +48,7 @@ export class Network {
 
   // Each row of a tensor is 16-bit integers, and one number for what an integer is worth; a vector is one row.
   readTensors({ tensors, weights, units }) {
-    const integers = new Int16Array(decode(weights)), worth = new Float32Array(decode(units));
+    const integers = decode(Int16Array, weights), worth = decode(Float32Array, units);
     const shapes = Object.entries(tensors), rowsOf = shape => (shape.length > 1 ? shape[0] : 1);
     const [all, rows] = [sizeOf, rowsOf].map(count => shapes.reduce((sum, [, shape]) => sum + count(shape), 0));
     if (integers.length !== all || worth.length !== rows || !worth.every(Number.isFinite))
