@@ -60,7 +60,7 @@ def engine(browser):
     page = browser.new_page()
     page.add_script_tag(content=live_page.joined([path for path in live_page.WORKER if path.stem != "worker"]))
     page.add_script_tag(content=live_page.joined([live_page.LIVE / "mnist.js"]))
-    page.evaluate(f"window.encode = {ENCODE}")
+    page.add_script_tag(content=f"window.encode = {ENCODE}")
     yield page
     page.close()
 
