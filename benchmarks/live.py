@@ -117,7 +117,8 @@ def report(found: dict[str, Any], scripts: str, version: str) -> str:
     return f"""# How fast the live page is
 
 `python benchmarks/live.py`: headless Chromium {version} on an {platform.machine()} CPU with
-{psutil.cpu_count()} threads, the page opened from disk with the network off.
+{psutil.cpu_count()} threads, the page opened from disk with the network off. Load average of the machine at the end:
+{psutil.getloadavg()[0]:.1f}; above {psutil.cpu_count()}, other work slowed these times down.
 
 | | median | 95th percentile | slowest | target, 95th percentile |
 |---|---|---|---|---|
@@ -128,7 +129,9 @@ def report(found: dict[str, Any], scripts: str, version: str) -> str:
 | a digit, 20 guided steps, each shown ({DIGITS} times) | {ends(found["digit"], 1000)} | 1.5 s |
 
 Memory of the page's process: {found["before"]:.0f} MiB before the {DIGITS} digits, {found["after"]:.0f} MiB after.
-Points: {found["trained"]}
+
+Training on a ring of 40 points ends after ten seconds or 3,000 steps. {found["trained"]}
+
 Size: the scripts, the network and the tables are {len(scripts.encode()) / 2**20:.2f} MiB of text, of which
 {weights / 2**20:.2f} MiB are weights; {len(gzip.compress(scripts.encode())) / 2**20:.2f} MiB compressed.
 {EARLIER}"""
