@@ -1,7 +1,8 @@
 """Build the reading site: python scripts/build_site.py [OUT], by default _site.
 
 The notebooks are the only source of their pages; this gathers them, the README's first part, the glossary, the table of
-symbols, and the page that leads from a symptom to its mistakes, and has Sphinx build them. The result opens from disk.
+symbols, the page that leads from a symptom to its mistakes, and the live page, and has Sphinx build them. The result
+opens from disk.
 """
 
 import argparse
@@ -16,6 +17,8 @@ import tomllib
 from html import escape
 from pathlib import Path
 from typing import Any
+
+import live_page
 
 from grader.catalogue.mistakes import MISTAKES, Mistake
 
@@ -34,6 +37,7 @@ PAGES
 :hidden:
 :caption: Beside it
 
+live
 debugging
 glossary
 symbols
@@ -43,11 +47,12 @@ symbols
 
 def gather(source: Path) -> None:
     """Everything that Sphinx reads, in one folder."""
-    for name in ("conf.py", "glossary.md"):
+    for name in ("conf.py", "glossary.md", "live.md"):
         shutil.copyfile(SITE / name, source / name)
     shutil.copytree(ROOT / "figures", source / "figures")
     shutil.copytree(SITE / "symptoms", source / "_static" / "symptoms")
-    shutil.copyfile(SITE / "site.css", source / "_static" / "site.css")
+    styles = (SITE / "site.css", SITE / "live" / "live.css", live_page.SKETCH.with_suffix(".css"))
+    (source / "_static" / "site.css").write_text("\n".join(path.read_text(encoding="utf-8") for path in styles))
     shutil.copyfile(mathjax(), source / "_static" / "tex-svg.js")
     (source / "notebooks").mkdir()
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -97,24 +102,26 @@ def debugging() -> str:
     symptoms = tomllib.loads((SITE / "symptoms.toml").read_text(encoding="utf-8"))["symptom"]
     measured = json.loads((SITE / "symptoms.json").read_text(encoding="utf-8"))
     mistakes = {mistake.id: mistake for mistake in MISTAKES}
+    tries = {mistake["id"]: mistake["key"] for mistake in live_page.known()["mistakes"]}
     correct = [told(name, numbers) for name, numbers in measured.items() if name.endswith("/correct")]
     page = [(SITE / "debugging.md").read_text(encoding="utf-8").replace("RIGHT", "\n".join(correct))]
     for symptom in symptoms:
         page.append(f"## {symptom['title']}\n\n{symptom['text']}\n")
-        page += [entry(mistakes[name], measured.get(name)) for name in symptom["mistakes"]]
+        page += [entry(mistakes[name], measured.get(name), tries.get(name)) for name in symptom["mistakes"]]
         page += [beside(row) for row in symptom.get("row", []) if not row.get("mistakes")]
     return "\n".join(page)
 
 
-def entry(mistake: Mistake, measured: dict[str, Any] | None) -> str:
-    """One mistake: its name, where, a hint, and what was measured."""
+def entry(mistake: Mistake, measured: dict[str, Any] | None, key: str | None) -> str:
+    """One mistake: its name, where, a hint, what was measured, and where the live page runs it."""
     number = mistake.reread[:2]
     target = next((ROOT / "notebooks").glob(f"{number}_*.ipynb"))
     text = (
         f"**{mistake.name}** · `{mistake.exercise}`<br>{mistake.hint} "
         f"Reread [{mistake.reread}](notebooks/{target.name}).\n"
     )
-    return text + ("\n" + told(mistake.name, measured) if measured else "")
+    seen = "\n" + told(mistake.name, measured) if measured else ""
+    return text + seen + (f'\n<a href="live.html#try-{key}">Try it: predict, then run it.</a>\n' if key else "")
 
 
 def symbols() -> str:
@@ -148,6 +155,14 @@ def told(name: str, measured: dict[str, Any]) -> str:
     )
 
 
+def enliven(page: Path) -> None:
+    """Put the scripts and the network into the live page itself: it needs no file beside it to compute."""
+    before, place, after = page.read_text(encoding="utf-8").partition('<div id="live-scripts"></div>')
+    if not place:
+        raise SystemExit("site/live.md has no place for its scripts.")
+    page.write_text(before + live_page.scripts(live_page.known()) + after, encoding="utf-8")
+
+
 def main(out: Path) -> None:
     if out.exists() and any(out.iterdir()) and not (out / "searchindex.js").exists():
         raise SystemExit(f"{out} holds other files: choose a new or empty folder.")
@@ -159,6 +174,7 @@ def main(out: Path) -> None:
         done = subprocess.run(command, check=False)
         if done.returncode:
             raise SystemExit(done.returncode)
+        enliven(pages / "live.html")
         shutil.rmtree(pages / ".doctrees")
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(pages, out)

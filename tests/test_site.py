@@ -12,7 +12,7 @@ from lab_server import NEEDS_CHROMIUM, keep, move_every_slider
 from grader.catalogue.mistakes import MISTAKES
 
 LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-PAGES = ["index", "debugging", "glossary", "symbols", *(f"notebooks/{name}" for name in LESSONS)]
+PAGES = ["index", "live", "debugging", "glossary", "symbols", *(f"notebooks/{name}" for name in LESSONS)]
 
 
 @pytest.fixture(scope="module")

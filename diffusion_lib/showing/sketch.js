@@ -2,13 +2,13 @@
 // all of it works by keyboard.
 const INK = 140; // pixels of the pad
 
-function make(tag, properties, ...children) {
+export function make(tag, properties, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
 }
 
-function paint(canvas, bytes) { // one byte a pixel, or three
+export function paint(canvas, bytes) { // one byte a pixel, or three
   const pen = canvas.getContext("2d"), image = pen.createImageData(canvas.width, canvas.height);
   const count = canvas.width * canvas.height, each = bytes.length / count;
   for (let i = 0; i < count; i++)
@@ -55,7 +55,7 @@ function drawingPad(changed) {
   return { pad, wipe, show };
 }
 
-function render({ model, el }) {
+export function renderPad({ model, el }) {
   const [height, width] = model.get("size"), names = model.get("names"), noun = model.get("noun");
   const choices = (list, value) => make("select", {}, ...list.map(([text, v]) =>
     make("option", { textContent: text, value: v, selected: v === value })));
@@ -114,4 +114,4 @@ function render({ model, el }) {
   refresh(); hear(); said();
 }
 
-export default { render };
+export default { render: renderPad };

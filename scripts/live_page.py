@@ -1,0 +1,123 @@
+"""What the page `live` carries: its scripts, the shipped network, the tables of wrong samplers, and test digits.
+
+    python scripts/live_page.py
+
+writes site/live/digits.png anew from MNIST: five test digits of each label. scripts/build_site.py uses the rest.
+"""
+
+import base64
+import json
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from diffusion_lib.profiles import DataConfig
+from diffusion_lib.schedules import cosine_betas
+from diffusion_lib.showing.exporting import describe
+from diffusion_lib.training.checkpoints import Pretrained, load_pretrained
+from grader.catalogue.mistakes import MISTAKES
+from grader.catalogue.tables import sampler_tables
+
+SITE = Path(__file__).parents[1] / "site"
+LIVE = SITE / "live"
+SKETCH = Path(__file__).parents[1] / "diffusion_lib" / "showing" / "sketch.js"
+EXAMPLES = 5  # test digits of each label
+WORKER = [LIVE / f"{name}.js" for name in ("wasm", "engine", "diffusion", "points", "worker")]
+PARTS = ("diffusion", "mnist", "points", "client", "controls", "pad", "grow", "compare", "train", "page")
+PAGE = [SKETCH, *(LIVE / f"{name}.js" for name in PARTS)]
+
+
+def joined(paths: list[Path]) -> str:
+    """Modules as one script: each after those that it imports, without the lines that import and export.
+
+    A page that is opened from disk may load no module from a file beside it.
+    """
+    text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    text = re.sub(r"^import .*?;\n|^export default .*?;\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"^export ", "", text, flags=re.MULTILINE)
+
+
+def scripts(known: dict[str, Any]) -> str:
+    """The three scripts of the page: what it knows as JSON, its thread as text, and what starts both."""
+    data = json.dumps(known, ensure_ascii=False).replace("<", "\\u003c")
+    return (
+        f'<script type="application/json" id="live-data">{data}</script>\n'
+        f'<script type="text/plain" id="live-worker">{joined(WORKER)}</script>\n'
+        f'<script type="module">{joined(PAGE)}</script>'
+    )
+
+
+@cache
+def known() -> dict[str, Any]:
+    """:func:`contents` with the weights that ship."""
+    return contents(load_pretrained())
+
+
+def contents(trained: Pretrained) -> dict[str, Any]:
+    """Everything that the page knows and does not compute."""
+    tables, measured = sampler_tables(trained.schedule), json.loads((SITE / "symptoms.json").read_text("utf-8"))
+    for exercise, table in tables.items():
+        table["measured"] = measured[f"{exercise}/correct"]
+    return {
+        "model": {**describe(trained.model), "betas": trained.schedule.betas.double().tolist()},
+        "names": list(trained.profile.data.class_names),
+        "scale": trained.profile.guidance_scale,
+        "digitBytes": digits() if trained.profile.data == DataConfig() else "",
+        "tables": tables,
+        "mistakes": mistakes(tables, measured),
+        "training": {"betas": cosine_betas(100).tolist(), "steps": 3000, "seconds": 10},  # or what is over sooner
+    }
+
+
+def mistakes(tables: dict[str, Any], measured: dict[str, Any]) -> list[dict[str, Any]]:
+    """The wrong samplers that the tables hold, with the symptom that the symptom page gives them."""
+    symptoms = tomllib.loads((SITE / "symptoms.toml").read_text(encoding="utf-8"))["symptom"]
+    placed = {name: symptom["title"] for symptom in symptoms for name in symptom["mistakes"]}
+    keys = try_keys(tables)
+    return [
+        {
+            "key": keys[mistake.id],
+            "id": mistake.id,
+            "exercise": mistake.exercise,
+            "name": mistake.name,
+            "symptom": placed[mistake.id],
+            "measured": measured[mistake.id],
+        }
+        for mistake in MISTAKES
+        if mistake.id in keys
+    ]
+
+
+def try_keys(tables: dict[str, Any]) -> dict[str, str]:
+    """Mistake's id -> the word that a link to the page names it by, for those that the page can run."""
+    runs = [name for exercise in tables for name in tables[exercise]["wrong"]]
+    return {name: f"{name.split('/')[0]}_{i:02d}" for i, name in enumerate(runs, start=1)}
+
+
+def digits() -> str:
+    """The test digits, label by label and again from 0, as base64 of their bytes: 0 is paper."""
+    sheet = np.asarray(Image.open(LIVE / "digits.png"))
+    rows, columns = sheet.shape[0] // 28, sheet.shape[1] // 28
+    each = sheet.reshape(rows, 28, columns, 28).transpose(0, 2, 1, 3)
+    return base64.b64encode(np.ascontiguousarray(each).tobytes()).decode()
+
+
+def write_digits() -> None:
+    """Draw site/live/digits.png from MNIST's test images: a column for each label."""
+    from diffusion_lib.data import load_digits
+
+    test = load_digits("test")
+    order = [(test.labels == label).nonzero().flatten()[:EXAMPLES] for label in range(10)]
+    chosen = torch.stack(order, dim=1).flatten()
+    sheet = test.images[chosen, 0].view(EXAMPLES, 10, 28, 28).permute(0, 2, 1, 3).reshape(EXAMPLES * 28, 280)
+    Image.fromarray(sheet.numpy()).save(LIVE / "digits.png", optimize=True)
+
+
+if __name__ == "__main__":
+    write_digits()
