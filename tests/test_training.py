@@ -1,12 +1,13 @@
 import json
+import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 import torch
+from conftest import ROOT
 from safetensors.torch import load_file
+from warm import python
 
 from diffusion_lib.data import load_stand_in
 from diffusion_lib.predictions import prediction_loss
@@ -56,8 +57,7 @@ def test_a_killed_run_continues_bit_for_bit(stand_in, tmp_path):
     profile = replace(PROFILE, train=replace(PROFILE.train, max_images=640))
 
     def start(folder, script=RUN):
-        command = [sys.executable, "-c", script, str(folder), json.dumps(profile.to_dict())]
-        return subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        return python("-c", script, folder, json.dumps(profile.to_dict()), cwd=ROOT, env=os.environ)
 
     fit(profile, stand_in, load_stand_in("test"), run_dir=tmp_path / "whole", device="cpu", progress=False)
 
