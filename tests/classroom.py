@@ -71,10 +71,6 @@ HOSTILE = {  # source of the whole file -> words of the verdict on q_sample
     "prints_perfection": (FORGED + write_body(SOLUTION, "q_sample", "return x_start"), "not yet right"),
     "forges_its_answer": (write_body(SOLUTION, "q_sample", "open('answer.safetensors', 'w').write('{}')\n"
         "import os; os._exit(0)"), "cannot be read"),
-    "speaks_for_the_server": (write_body(SOLUTION, "q_sample", "import os, stat\nfor n in range(3, 64):\n"
-        "    try:\n        kind = os.fstat(n).st_mode\n    except OSError:\n        continue\n"
-        "    if stat.S_ISSOCK(kind):\n        return x_start\nraise OSError('no socket is open')"),
-        "no socket is open"),
     "no_function": ("import torch\n", "has no function"),
 }  # fmt: skip
 

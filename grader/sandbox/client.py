@@ -1,19 +1,14 @@
 """Ask a student's function the questions of an exercise, in a process that can do no harm."""
 
 import json
-import os
 import select
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 from safetensors import SafetensorError, safe_open
 
@@ -54,10 +49,7 @@ class Ran:
 
 
 class Sandbox:
-    """Two servers, one without the answers of the exercises ``taken`` and one where ``q_sample`` is given.
-
-    Both are forks of one process that has loaded PyTorch and nothing else.
-    """
+    """Two servers, one without the answers of the exercises ``taken`` and one where ``q_sample`` is given."""
 
     def __init__(self, key: int, taken: Collection[str] = (), *, unsafe: bool = False) -> None:
         lack = lockdown.missing()
@@ -68,8 +60,7 @@ class Sandbox:
             )
         self.key, self.unsafe = key, bool(lack)
         self.home = Path(tempfile.mkdtemp(prefix="diffusion-grading-"))
-        self.process: subprocess.Popen[str] | None = None
-        self.servers: dict[str, tuple[socket.socket, TextIO]] = {}
+        self.servers: dict[str, subprocess.Popen[str]] = {}
         exercises = [get(name) for name in taken] or list(EXERCISES)
         self._furnish("alone", exercises)
         self._furnish("given", [e for e in exercises if e.name != "q_sample"])
@@ -84,45 +75,25 @@ class Sandbox:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stop()
+        for server in self.servers.values():
+            server.kill()
+            server.wait()
         shutil.rmtree(self.home, ignore_errors=True)
 
-    def _stop(self) -> None:
-        """End both servers and the process that they are forks of, where they are running."""
-        if self.process is not None:
-            with suppress(ProcessLookupError, PermissionError):  # all of them are gone
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        for server, lines in self.servers.values():
-            with suppress(OSError):  # what was not sent
-                lines.close()
-            server.close()
-        self.process, self.servers = None, {}
-
-    def _start(self) -> None:
-        ends = {name: socket.socketpair() for name in ("alone", "given")}
-        theirs = {name: end.fileno() for name, (_, end) in ends.items()}
-        program = self.home / "alone" / "grader" / "sandbox" / "server.py"
-        places = [f"{number}:{self.home / name}" for name, number in theirs.items()]
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", str(program), "unsafe" if self.unsafe else "safe", *places], text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=theirs.values(),
-            cwd=self.home, env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}, start_new_session=True,
-        )  # fmt: skip
-        for name, (ours, end) in ends.items():
-            end.close()
-            self.servers[name] = ours, ours.makefile("rw", encoding="utf-8")
-        if any(lines.readline().strip() != "ready" for _, lines in self.servers.values()):
-            assert self.process.stderr is not None
-            os.killpg(self.process.pid, signal.SIGKILL)  # or its last words never end
-            said = self.process.stderr.read()[-2000:]
-            self._stop()
-            raise MachineError(f"the grading process did not start:\n{said}")
-
-    def server(self, name: str) -> tuple[socket.socket, TextIO]:
-        """The socket of the server ``name``, and its lines; both servers are started where none is running."""
-        if self.process is None:
-            self._start()
+    def server(self, name: str) -> "subprocess.Popen[str]":
+        """The running server ``name``, started where there is none."""
+        if name not in self.servers or self.servers[name].poll() is not None:
+            program = self.home / name / "grader" / "sandbox" / "server.py"
+            command = [sys.executable, "-I", str(program), str(self.home / name), "unsafe" if self.unsafe else "safe"]
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                cwd=self.home, env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}, start_new_session=True,
+            )  # fmt: skip
+            assert process.stdout is not None
+            assert process.stderr is not None
+            if process.stdout.readline().strip() != "ready":
+                raise MachineError(f"the grading process did not start:\n{process.stderr.read()[-2000:]}")
+            self.servers[name] = process
         return self.servers[name]
 
     def run(self, exercise: str, source: str, beside: Mapping[str, str] | None = None, *, given: bool = False) -> Ran:
@@ -156,14 +127,18 @@ class Sandbox:
             "exercise": exercise, "source": str(home / get(exercise).path), "home": str(home), "scratch": str(scratch),
             "given": given, "key": self.key, "seconds": SECONDS, "loading": LOADING, "longest": LONGEST,
         }  # fmt: skip
-        server, lines = self.server("given" if given and exercise in NEEDS_Q_SAMPLE else "alone")
+        server = self.server("given" if given and exercise in NEEDS_Q_SAMPLE else "alone")
+        assert server.stdin is not None
+        assert server.stdout is not None
         try:
-            print(json.dumps(job), file=lines, flush=True)
-            if not select.select([server], [], [], LONGEST + 60)[0]:
+            server.stdin.write(json.dumps(job) + "\n")
+            server.stdin.flush()
+            if not select.select([server.stdout], [], [], LONGEST + 60)[0]:
                 raise OSError("no reply")
-            return json.loads(lines.readline())["ended"]
+            return json.loads(server.stdout.readline())["ended"]
         except (OSError, ValueError):  # the server itself was hit: the next exercise gets a new one
-            self._stop()
+            server.kill()
+            server.wait()
             return "lost: the grading process is gone"
 
     @staticmethod

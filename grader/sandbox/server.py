@@ -1,14 +1,13 @@
 """Runs hand-ins, each in a forked and shut-in process. Started by ``client.Sandbox``; speaks JSON lines.
 
-PyTorch is loaded once; each library is served by a fork of its own. The library is the one that was handed out, so no
-answer is in memory, except ``q_sample`` where another exercise needs it, in a server of its own. Around the graded
-function stand the student's own modules.
+PyTorch is loaded once. The library is the one that was handed out, so no answer is in memory, except ``q_sample`` where
+another exercise needs it, in a server of its own. Around the graded function stand the student's own modules.
 """
 
+import gc
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -19,42 +18,31 @@ MACHINE = 71  # exit status of a child that failed before the student's code beg
 
 
 def main() -> None:
-    """Load PyTorch, and serve each FILENO:LIBRARY among the arguments over the socket of that number."""
-    unsafe, *places = sys.argv[1:]
+    """Answer one line {"exercise", "source", "home", "scratch", ...} after another with how it ended."""
+    library, unsafe = sys.argv[1], sys.argv[2] == "unsafe"
+    sys.path.insert(0, library)
     sys.dont_write_bytecode = True
     import safetensors.torch  # noqa: F401
     import torch
 
-    torch.set_num_threads(1)
-    torch.randn(4).sin().sum()  # the first operation loads more code
-    for number, _, library in (place.partition(":") for place in places):
-        ours = socket.socket(fileno=int(number))
-        if os.fork() == 0:
-            serve(Path(library), ours, unsafe == "unsafe")
-            return
-        ours.close()
-    for _ in places:
-        os.wait()
-
-
-def serve(library: Path, ours: socket.socket, unsafe: bool) -> None:
-    """Answer one line {"exercise", "source", "home", "scratch", ...} after another with how it ended."""
-    sys.path.insert(0, str(library))
     from diffusion_lib.homework import probes
     from grader.sandbox import lockdown, surroundings  # noqa: F401
 
-    roots, lines = readable_roots(library), ours.makefile("rw", encoding="utf-8")
-    print("ready", file=lines, flush=True)
-    for line in lines:
+    torch.set_num_threads(1)
+    torch.randn(4).sin().sum()  # the first operation loads more code
+    gc.freeze()  # what is here for good need not be searched, and so copied, by every child
+    roots = readable_roots(Path(library))
+    print("ready", flush=True)
+    for line in sys.stdin:
         job = json.loads(line)
         try:
             child = os.fork()
         except OSError as error:
-            print(json.dumps({"ended": f"machine: {error}"}), file=lines, flush=True)
+            print(json.dumps({"ended": f"machine: {error}"}), flush=True)
             continue
         if child == 0:
             enter(job, roots, unsafe, probes.observe)
-        print(json.dumps({"ended": wait(child, job)}), file=lines, flush=True)
+        print(json.dumps({"ended": wait(child, job)}), flush=True)
 
 
 def enter(job: dict[str, Any], roots: list[Path], unsafe: bool, observe: Any) -> None:
@@ -78,7 +66,6 @@ def leave(scratch: str) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
-    os.closerange(3, max(map(int, os.listdir("/dev/fd"))) + 1)  # the socket: what it says is believed
     os.chdir(scratch)
     homes = ("HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "IPYTHONDIR", "TORCHINDUCTOR_CACHE_DIR")
     os.environ.update(dict.fromkeys(homes, scratch), MPLBACKEND="Agg")
