@@ -95,12 +95,12 @@ def release() -> Path:
 
 @pytest.fixture(scope="module")
 def browser():
-    from lab_server import CHROMIUM, FLAGS
+    from lab_server import CHROMIUM, FLAGS, PATIENCE
     from playwright.sync_api import sync_playwright
 
     assert CHROMIUM, "DIFFUSION_REQUIRE_BROWSER is set, but there is no Chromium"
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE)
         yield chromium
         chromium.close()
 

@@ -1,5 +1,6 @@
 """A class of forty, every hand-in another style of code, packing and encoding: home and grader say the same of each."""
 
+import compileall
 import csv
 import io
 import json
@@ -126,6 +127,7 @@ def forty(tmp_path_factory):
     (home / "in").mkdir()
     taken = [get(name) for name in ("q_sample", "ddpm_loss", "p_sample")]
     copy_package(ROOT / "diffusion_lib", home / "clean", taken=taken, without={"weights"})
+    compileall.compile_dir(home / "clean", quiet=1)  # else each of forty copies is compiled anew
     places, names = [], []
     for i, (code, packing, encoding) in enumerate(crossing()):
         files = {name: ENCODINGS[encoding](text) for name, text in CODE[code].items()}

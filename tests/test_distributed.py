@@ -19,12 +19,13 @@ from diffusion_lib.training.processes import Team
 BIG = replace(PROFILE, train=replace(PROFILE.train, max_images=256, timestep_sampling="amplitude"))
 
 
-def train_by_two(folder, dies_after, tmp_path):
+def train_by_two(folder, digits, dies_after, tmp_path):
     """Train BIG by two processes; the first kills itself after an epoch."""
+    torch.save(digits, tmp_path / "digits")
     script = tmp_path / "run.py"
     script.write_text(RUN)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = [str(script), str(folder), json.dumps(BIG.to_dict()), str(dies_after)]
+    arguments = [str(script), str(folder), json.dumps(BIG.to_dict()), str(tmp_path / "digits"), str(dies_after)]
     return subprocess.run([*torchrun, *arguments], capture_output=True, text=True)
 
 
@@ -41,7 +42,7 @@ def test_two_processes_follow_one_and_continue_its_run_and_one_continues_theirs(
             shutil.copytree(one, two)
 
     fit(BIG, stand_in, test, run_dir=one, device="cpu", progress=False, on_epoch=keep_the_first)
-    broken = train_by_two(two, 2, tmp_path)
+    broken = train_by_two(two, (stand_in, test), 2, tmp_path)
     assert broken.stdout == "epoch 2\n", broken.stderr  # only the first process tells
     assert broken.returncode != 0
     told = []
