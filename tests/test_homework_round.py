@@ -173,7 +173,7 @@ def test_a_solved_notebook_of_the_handout_runs_to_its_end(release, tmp_path, num
     done = python("-c", SOLVED, path, cwd=student, env=PLAIN)
     assert done.returncode == 0, done.stderr
     [printed] = json.loads((student / "notebooks" / "printed.json").read_text(encoding="utf-8"))
-    assert "right" in printed
+    assert ": right." in printed
 
 
 def test_practice_can_be_handed_out_too(tmp_path):
