@@ -63,10 +63,11 @@ def _kept(name: str, key: int) -> Record:
     record = make_record([name], key)
     with suppress(OSError, SafetensorError):  # where the cache cannot be written, it is made again next time
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob(f"{name}-{key}-*"):
+        part = path.with_suffix(f".{os.getpid()}")
+        write_record(part, record)
+        part.replace(path)
+        for old in set(folder.glob(f"{name}-{key}-*.safetensors")) - {path}:
             old.unlink(missing_ok=True)
-        write_record(path.with_suffix(f".{os.getpid()}"), record)
-        path.with_suffix(f".{os.getpid()}").replace(path)
     return record
 
 
