@@ -130,7 +130,7 @@ def _network(kind: type, patch_size: int, key: int) -> tuple[Any, Log]:
         transformer_stages=(0, 1), time_dim=6, context_dim=4, context_tokens=3,
     )  # fmt: skip
     unet, log = kind(config), Log()
-    unet.time, unet.label = Waves(6), Digits(3, 4)  # type: ignore[assignment]
+    unet.time, unet.label = Waves(6), Digits(3, 4)
     for number, stage in enumerate(_stages(unet), start=1):
         old = stage.block.conv1
         stage.block = Block(old.in_channels, old.out_channels, 6, log, number)
