@@ -26,7 +26,7 @@ lab: setup  ## Open the series in JupyterLab
 	$(BIN)/jupyter lab --KernelManager.transport_encryption=auto --LabApp.default_url=/lab/tree/notebooks/01_forward_process.ipynb
 
 test: setup lint  ## Run every check: lint, types, tests, notebooks, browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .

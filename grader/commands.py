@@ -108,13 +108,13 @@ def gradescope(submission: Path, results: Path) -> None:
     """Grade one submission where Gradescope runs, and write its results.json."""
     from grader.grading import KEY, grade_one
     from grader.hand_ins import HandIn
-    from grader.recording import make_record
+    from grader.recording import kept_record
     from grader.reports import gradescope as as_gradescope
     from grader.sandbox.client import Sandbox
 
     chosen = _assignment(None)
     with Sandbox(KEY, list(chosen.exercises), unsafe=True) as sandbox:
-        record = make_record(list(chosen.exercises), key=KEY)
+        record = kept_record(list(chosen.exercises), key=KEY)
         result = grade_one(HandIn("submission", submission, "submission"), chosen, record, sandbox)
     results.parent.mkdir(parents=True, exist_ok=True)
     results.write_text(json.dumps(as_gradescope(result, {}, chosen), indent=1), encoding="utf-8")

@@ -23,7 +23,7 @@ from diffusion_lib.homework.records import Record
 from grader.archives import walk
 from grader.hand_ins import HandIn, discover
 from grader.reading import read
-from grader.recording import make_record
+from grader.recording import kept_record
 from grader.runs import summary
 from grader.sandbox.client import Sandbox
 from grader.trees import definition
@@ -206,7 +206,7 @@ def grade(
 
 def _grade_all(waiting: list[HandIn], out: Path, assignment: Assignment, jobs: int, unsafe: bool) -> Iterator[Result]:
     """Grade with ``jobs`` sandboxes at a time."""
-    record = make_record(list(assignment.exercises), key=KEY)
+    record = kept_record(list(assignment.exercises), key=KEY)
     free: Queue[Sandbox] = Queue()
 
     def work(hand_in: HandIn) -> Result:

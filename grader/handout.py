@@ -14,7 +14,7 @@ from typing import Any
 from diffusion_lib.homework.exercises import Assignment, Exercise, get, load_assignment, tree
 from diffusion_lib.homework.records import RECORD_FILE, write_record
 from grader.gradescope import write_autograder
-from grader.recording import make_record
+from grader.recording import kept_record
 from grader.trees import copy_package, pack_folder
 
 TOP_FILES = ("pyproject.toml", "requirements.lock", "environment.yml", "LICENSE")
@@ -42,7 +42,7 @@ def build(out: Path, assignment_file: Path) -> Assignment:
 def _student(folder: Path, assignment: Assignment) -> None:
     root, taken = tree(), [get(name) for name in assignment.exercises]
     copy_package(root / "diffusion_lib", folder, taken=taken)
-    write_record(folder / RECORD_FILE.relative_to(root), make_record())
+    write_record(folder / RECORD_FILE.relative_to(root), kept_record())
     for name in TOP_FILES:
         shutil.copyfile(root / name, folder / name)
     (folder / "assignment.toml").write_text(assignment.source, encoding="utf-8")

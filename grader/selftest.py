@@ -11,7 +11,7 @@ from grader.catalogue import mistakes
 from grader.catalogue.styles import STYLES
 from grader.catalogue.styles_decoder import style as _more  # noqa: F401  (enters its styles)
 from grader.catalogue.styles_network import style as _style  # noqa: F401  (enters its styles)
-from grader.recording import make_record
+from grader.recording import kept_record
 
 HEADS = "mistakes | caught | named | two at once | caught | both named | honest styles | refused"
 
@@ -40,7 +40,7 @@ class Score:
 
 def selftest(key: int = 0) -> list[Score]:
     """The scores of all exercises."""
-    record, scores = make_record(key=key), []
+    record, scores = kept_record(key=key), []
     for exercise in EXERCISES:
         name = exercise.name
 

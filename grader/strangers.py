@@ -15,7 +15,7 @@ from diffusion_lib.homework.checks import judge
 from diffusion_lib.homework.exercises import get
 from diffusion_lib.homework.probes import observe
 from grader import selftest
-from grader.recording import make_record
+from grader.recording import kept_record
 
 HEADS = "wrong hand-ins | caught | mistake in the catalogue | named right | told by evidence alone | named wrongly"
 FILE = Path(__file__).parent / "catalogue" / "strangers.toml"
@@ -44,7 +44,7 @@ def function(exercise: str, code: str) -> Any:
 def measure(key: int = 7) -> list[Rate]:
     """The rates of all exercises for which there are such hand-ins."""
     hand_ins = tomllib.loads(FILE.read_text(encoding="utf-8"))
-    record = make_record(list(hand_ins), key=key)
+    record = kept_record(list(hand_ins), key=key)
     return [_rate(name, entries, record, key) for name, entries in hand_ins.items()]
 
 

@@ -7,7 +7,18 @@ import sys
 import nbformat
 import pytest
 from conftest import ROOT
-from lab_server import ERRORS, FINISHED, KERNEL_SAYS, NEEDS_CHROMIUM, READY, RUN_ALL, keep, move_every_slider, serve
+from lab_server import (
+    ERRORS,
+    FINISHED,
+    KERNEL_SAYS,
+    NEEDS_CHROMIUM,
+    PATIENCE,
+    READY,
+    RUN_ALL,
+    keep,
+    move_every_slider,
+    serve,
+)
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -30,14 +41,40 @@ def pixels(canvas):
     return canvas.evaluate("canvas => canvas.toDataURL()")
 
 
+STAYS = """node => new Promise(done => {
+  let before = "", same = 0;
+  const look = () => {
+    const now = JSON.stringify(node.getBoundingClientRect());
+    same = now === before ? same + 1 : 0;
+    before = now;
+    if (same >= 10) done(now); else requestAnimationFrame(look);
+  };
+  look();
+})"""
+
+
+def bring_into_view(element):
+    """Scroll to it, again for as long as the notebook, which lays out what has come into view, moves it away."""
+    where, before = "", None
+    while where != before:
+        element.scroll_into_view_if_needed()
+        where, before = element.evaluate(STAYS), where
+
+
+def wait_for_the_kernel(page, expression, expected):
+    """Ask the kernel until it has heard: a number of questions is more patient on a busy machine than a clock."""
+    assert any(page.evaluate(KERNEL_SAYS, [expression, expected]) for _ in range(5000)), f"{expression} != {expected}"
+
+
 def open_and_run(page, lab, name):
     """Open the notebook and run all its cells."""
     address, token = lab
+    page.set_default_timeout(PATIENCE)
     page.goto(f"{address}/lab/workspaces/{secrets.token_hex(4)}/tree/{name}?token={token}")
-    page.wait_for_function("() => window.jupyterapp !== undefined", timeout=60_000)
-    page.wait_for_function(READY, timeout=90_000)
+    page.wait_for_function("() => window.jupyterapp !== undefined")
+    page.wait_for_function(READY)
     page.evaluate(RUN_ALL)
-    page.wait_for_function(FINISHED, timeout=180_000)
+    page.wait_for_function(FINISHED)
 
 
 def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser, lab):
@@ -47,9 +84,7 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
     open_and_run(page, lab, "01_forward_process.ipynb")
 
     slider = page.locator(".jp-OutputArea-output input[type=range]").first
-    slider.scroll_into_view_if_needed()
-    page.wait_for_timeout(1000)  # the notebook lays out the cells that have come into view
-    slider.scroll_into_view_if_needed()
+    bring_into_view(slider)
     text, canvas = page.locator(".jp-OutputArea-output output").first, page.locator("canvas[role=img]").first
     assert text.inner_text().startswith("t = 260")
     assert slider.get_attribute("aria-valuetext") == text.inner_text()
@@ -62,12 +97,7 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
         "A fading digit, growing noise, their sum; below, a dot on both curves. t = 440"
     )
     assert canvas.evaluate("canvas => canvas.toDataURL()") != before
-    for _ in range(50):
-        if page.evaluate(KERNEL_SAYS, ["slider.value", "22"]):
-            break
-        page.wait_for_timeout(200)
-    else:
-        raise AssertionError("the kernel did not hear of the slider's move")
+    wait_for_the_kernel(page, "slider.value", "22")
     keep(page, "lab_01_slider_1280")
     play = page.locator(".jp-OutputArea-output [role=group] button").first
     play.focus()
@@ -79,15 +109,9 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
     page.keyboard.press("Space")
     assert play.inner_text() == "Play"
     stopped_at = slider.input_value()
-    for _ in range(50):
-        if page.evaluate(KERNEL_SAYS, ["slider.value", stopped_at]):
-            break
-        page.wait_for_timeout(200)
-    else:
-        raise AssertionError("the kernel did not hear of the playing slider")
+    wait_for_the_kernel(page, "slider.value", stopped_at)
     assert slider.input_value() == stopped_at
     page.set_viewport_size({"width": 800, "height": 900})
-    page.wait_for_timeout(500)
     keep(page, "lab_01_slider_800")
     alts = page.evaluate("[...document.querySelectorAll('.jp-OutputArea-output img')].map(image => image.alt)")
     assert alts
@@ -102,9 +126,7 @@ def test_a_digit_is_drawn_and_brought_back_by_mouse_and_by_keyboard(browser, lab
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     open_and_run(page, lab, "draw_a_digit.ipynb")
     box = page.locator(".sketch")
-    box.scroll_into_view_if_needed()
-    page.wait_for_timeout(1000)  # the notebook lays out the cells that have come into view
-    box.scroll_into_view_if_needed()
+    bring_into_view(box)
     pad, seen, state, guess = (box.locator("canvas").nth(i) for i in range(4))
     status, run = box.locator("[role=status]"), box.get_by_role("button", name="Noise it and bring it back")
     blank = [pixels(c) for c in (pad, seen, state, guess)]
@@ -164,6 +186,7 @@ def test_every_slider_of_an_exported_page_moves_with_the_network_off(browser, tm
     assert out.returncode == 0, out.stderr
     context = browser.new_context(offline=True, viewport={"width": 800, "height": 900})
     page = context.new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto((tmp_path / f"{name}.html").as_uri(), wait_until="domcontentloaded")
     move_every_slider(page, "export_02")
     context.close()

@@ -3,29 +3,26 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, SHARED
+from warm import python
 
 from diffusion_lib.homework import check
 from diffusion_lib.homework.checks import NotYet, Verdict, close, judge
 from diffusion_lib.homework.exercises import EXERCISES, get, load_assignment
 from diffusion_lib.homework.probes import observe
-from diffusion_lib.homework.records import shipped_record
-from grader.recording import make_record
+from diffusion_lib.homework.records import read_record, shipped_record
 from grader.selftest import Score, table
 
-# Outside of the tests' shape checks, as a student and a teacher run it.
-PLAIN = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "no_network")}
+# Outside of the tests' shape checks, as a student and a teacher run it. What the grader keeps is made once a session.
+PLAIN = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "no_network"), "XDG_CACHE_HOME": str(SHARED / "cache")}
 
 
 def run(*arguments, cwd=ROOT, code=0, env=PLAIN):
-    command = [sys.executable, "-m", "diffusion_lib", "homework", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=300)
+    done = python("-m", "diffusion_lib", "homework", *arguments, cwd=cwd, env=env)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
@@ -91,8 +88,8 @@ from grader.catalogue import mistakes
 from diffusion_lib.homework.checks import judge
 from diffusion_lib.homework.exercises import get
 from diffusion_lib.homework.probes import observe
-from grader.recording import make_record
-record = make_record(key=7)
+from grader.recording import kept_record
+record = kept_record(key=7)
 for seed in range(3):
     torch.manual_seed(seed)
     for m in mistakes.MISTAKES:
@@ -103,15 +100,24 @@ print("all named")
 
 
 def test_no_verdict_hangs_on_a_seed_and_the_graders_numbers_do_as_well():
-    done = subprocess.run(
-        [sys.executable, "-c", NAMES_UNDER_SEEDS], capture_output=True, text=True, env=PLAIN, cwd=ROOT
-    )
+    done = python("-c", NAMES_UNDER_SEEDS, cwd=ROOT, env=PLAIN)
     assert done.stdout.strip() == "all named", done.stderr[-2000:]
 
 
-def test_the_record_that_ships_is_that_of_this_library_and_this_catalogue():
+KEPT = """
+import sys
+from pathlib import Path
+from diffusion_lib.homework.records import write_record
+from grader.recording import kept_record
+write_record(Path(sys.argv[1]), kept_record())
+"""
+
+
+def test_the_record_that_ships_is_that_of_this_library_and_this_catalogue(tmp_path):
     """Else: python -m diffusion_lib homework record. Wrong code that draws by itself is told by its traces alone."""
-    shipped, fresh = shipped_record(), make_record()
+    done = python("-c", KEPT, tmp_path / "record", cwd=ROOT, env=PLAIN)
+    assert done.returncode == 0, done.stderr
+    shipped, fresh = shipped_record(), read_record(tmp_path / "record")  # kept since this session began, in a new cache
     assert list(shipped) == list(fresh)
     for name, entry in fresh.items():
         old = shipped[name]

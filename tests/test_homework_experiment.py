@@ -1,6 +1,7 @@
 """The experiment is the student's: their functions train and draw, and the run is tied to them."""
 
 import json
+import shutil
 import zipfile
 
 import pytest
@@ -14,13 +15,6 @@ from diffusion_lib.homework.exercises import get
 from diffusion_lib.homework.experiment import own_draws, recipe
 from grader.hand_ins import HandIn
 from grader.reading import read
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    out = tmp_path_factory.mktemp("release") / "out"
-    run("build", "--out", out)
-    return out / "student"
 
 
 def test_a_digest_sees_what_runs_and_nothing_else():
@@ -62,8 +56,9 @@ def test_the_handout_counts_the_minutes_of_the_benchmarks():
         assert f"{speed} " in told
 
 
-def test_a_students_run_from_wrong_to_right(release):
+def test_a_students_run_from_wrong_to_right(release, tmp_path):
     """One folder: unwritten, wrong step back, right step (drawn again, not trained again), other loss, pack."""
+    release = shutil.copytree(release / "student", tmp_path / "student")
     assert "not written yet" in run("experiment", "--recipe", "tiny", cwd=release, code=2).stderr
     folder = release / "experiment" / "tiny"
     (release / FILE).write_text(student_source(p_sample="return x_t - x_t"), encoding="utf-8")

@@ -43,7 +43,7 @@ def test_one_line_hands_out_the_second_set_and_the_grader_follows(tmp_path):
         zipped(tmp_path / "in", f"wrong_{name}", answers | {path: answers[path].replace(old, new, 1)})
     zipped(tmp_path / "in", "right", answers)
     zipped(tmp_path / "in", "empty", {path: (student / path).read_text(encoding="utf-8") for path in answers})
-    run("grade", tmp_path / "in", "--out", tmp_path / "results", "--assignment", tmp_path / "second.toml")
+    run("grade", tmp_path / "in", "--out", tmp_path / "results", "--jobs", 1, "--assignment", tmp_path / "second.toml")
     grades = rows(tmp_path)
     assert (grades["right"]["total"], grades["empty"]["total"]) == ("4", "0")
     for *_, name in SPOILT:

@@ -1,12 +1,13 @@
 """The list of mutants works, and the fast ones among them die; `make mutants` tries them all."""
 
+import os
 import re
-import subprocess
 import sys
 from collections import Counter
 
 import pytest
 from conftest import ROOT
+from warm import python
 
 sys.path.insert(0, str(ROOT / "scripts"))
 from mutants import HEADER, LIST, Mutant, chosen, fault, read_list, verdict
@@ -75,8 +76,8 @@ def test_a_share_is_chosen_by_number_by_name_and_by_speed():
 def test_the_fast_mutants_die_and_of_two_more_one_survives_and_one_is_broken(tmp_path):
     listed = tmp_path / "mutants.toml"
     listed.write_text(LIST.read_text(encoding="utf-8") + PLANTED, encoding="utf-8")
-    command = [sys.executable, ROOT / "scripts" / "mutants.py", "--list", listed, "--share", "fast"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    script = ROOT / "scripts" / "mutants.py"
+    done = python(script, "--list", listed, "--share", "fast", cwd=ROOT, env=os.environ)
     rows = dict(re.findall(r"^([a-z0-9-]+) +(killed|SURVIVED|broken entry)", done.stdout, flags=re.MULTILINE))
     expected = {m.id: "killed" for m in chosen(["--share", "fast"])}
     assert rows == {**expected, "harmless": "SURVIVED", "not-to-be-imported": "broken entry"}, done.stderr

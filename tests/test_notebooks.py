@@ -9,13 +9,12 @@ import json
 import os
 import re
 import statistics
-import subprocess
-import sys
 from itertools import pairwise
 
 import nbformat
 import pytest
 from conftest import ROOT
+from warm import python
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TOY = ROOT / "notebooks" / "draw_a_digit.ipynb"
@@ -120,35 +119,27 @@ def one_cell(source, printed, tags=()):
 CHECKED = ["nbval-check-output"]
 
 
-@pytest.mark.parametrize(
-    ("source", "printed", "tags", "code"),
-    [
-        ("print('same')", "same\n", CHECKED, 0),
-        ("1 / 0", "", (), 1),
-        ("print('new')", "old\n", CHECKED, 1),
-        ("open('missing.txt')", "", (), 1),
-        ("import socket; socket.create_connection(('example.org', 80))", "", (), 1),
-    ],
-    ids=["good", "exception", "changed output", "missing file", "network"],
-)
-def test_the_notebook_run_can_fail(tmp_path, source, printed, tags, code):
-    path = tmp_path / "case.ipynb"
-    nbformat.write(one_cell(source, printed, tags), path)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "--nbval-lax",
-        "--nbval-current-env",
-        "-p",
-        "no:cacheprovider",
-        str(path),
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTEST_ADDOPTS": ""}
-    )
-    assert done.returncode == code, done.stdout
+CASES = {
+    "good": ("print('same')", "same\n", CHECKED),
+    "exception": ("1 / 0", "", ()),
+    "changed_output": ("print('new')", "old\n", CHECKED),
+    "missing_file": ("open('missing.txt')", "", ()),
+    "network": ("import socket; socket.create_connection(('example.org', 80))", "", ()),
+}
+
+
+def test_the_notebook_run_can_fail(tmp_path):
+    for name, case in CASES.items():
+        nbformat.write(one_cell(*case), tmp_path / f"{name}.ipynb")
+    options = ["-rA", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider"]
+    environment = os.environ | {"PYTEST_ADDOPTS": ""}
+    done = python("-m", "pytest", *options, *(f"{name}.ipynb" for name in CASES), cwd=tmp_path, env=environment)
+    assert done.returncode == 1, done.stdout
+    verdicts = {
+        name: verdict
+        for verdict, name in re.findall(r"^(PASSED|FAILED) (\w+)\.ipynb::", done.stdout, flags=re.MULTILINE)
+    }
+    assert verdicts == dict.fromkeys(CASES, "FAILED") | {"good": "PASSED"}, done.stdout
 
 
 def test_a_checked_cell_was_executed_before_it_was_committed():

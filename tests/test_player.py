@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lab_server import NEEDS_CHROMIUM, keep
+from lab_server import NEEDS_CHROMIUM, PATIENCE, keep
 
 from diffusion_lib.showing.player import player_html
 
@@ -36,6 +36,7 @@ def opened(browser, tmp_path):
         context = browser.new_context(offline=True, viewport={"width": size, "height": 800}, **context_options)
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(PATIENCE)
         page.clock.install()  # time passes when the test says so
         page.goto(written(tmp_path / "page.html", **dict(page_options)))
         return page, page.locator("[id^=player-]")
@@ -132,6 +133,7 @@ def test_each_pixel_stays_sharp_on_a_dense_screen(opened):
 def test_without_scripts_all_frames_stand_in_a_sheet_with_words(browser, tmp_path, width):
     context = browser.new_context(java_script_enabled=False, viewport={"width": width, "height": 800})
     page = context.new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto(written(tmp_path / "page.html", 28, 28))
     image = page.get_by_role("img")
     assert image.get_attribute("alt") == f"A patch that darkens. {page.locator('p').inner_text()}"

@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 from conftest import ROOT
-from lab_server import NEEDS_CHROMIUM, keep, move_every_slider
+from lab_server import NEEDS_CHROMIUM, PATIENCE, keep, move_every_slider
 
 from grader.catalogue.mistakes import MISTAKES
 
@@ -56,6 +56,7 @@ class TestInABrowser:
         complaints, asked = [], []
         context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
         page = context.new_page()
+        page.set_default_timeout(PATIENCE)
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else asked.append(r.url))

@@ -1,12 +1,13 @@
 import json
+import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 import torch
+from conftest import ROOT
 from safetensors.torch import load_file
+from warm import python
 
 from diffusion_lib.data import load_stand_in
 from diffusion_lib.predictions import prediction_loss
@@ -22,29 +23,29 @@ TINY = PROFILES["tiny"]
 PROFILE = replace(TINY, train=replace(TINY.train, epochs=3, max_images=128, label_dropout=0.2, snapshot_epochs=(1, 3)))
 CPU = torch.device("cpu")
 RUN = """
-import os, signal, sys
-from diffusion_lib.data import load_stand_in
+import json, os, signal, sys, torch
 from diffusion_lib.training.loop import fit
 from diffusion_lib.profiles import Profile
-import json
-profile = Profile.from_dict(json.loads(sys.argv[2]))
+folder, profile, digits, *dies_after = sys.argv[1:]
+train, test = torch.load(digits, weights_only=False)  # to load them anew imports much
 def told(trainer):
     print("epoch", trainer.epoch, flush=True)
-    if sys.argv[3:] == [str(trainer.epoch)]:
+    if dies_after == [str(trainer.epoch)]:
         os.kill(os.getpid(), signal.SIGKILL)
-fit(profile, load_stand_in("train"), load_stand_in("test"), run_dir=sys.argv[1], on_epoch=told, progress=False)
+profile = Profile.from_dict(json.loads(profile))
+fit(profile, train, test, run_dir=folder, on_epoch=told, progress=False)
 """
 DIES = """
 import os, signal
 from diffusion_lib.training.loop import Trainer
 update, count = Trainer.update, 0
-def dies_in_its_15th_step(self, loss):
+def dies_in_its_6th_step(self, loss):
     global count
     count += 1
-    if count == 15:
+    if count == 6:
         os.kill(os.getpid(), signal.SIGKILL)
     return update(self, loss)
-Trainer.update = dies_in_its_15th_step
+Trainer.update = dies_in_its_6th_step
 """
 
 
@@ -53,13 +54,15 @@ def with_levels(levels):
 
 
 def test_a_killed_run_continues_bit_for_bit(stand_in, tmp_path):
-    profile = replace(PROFILE, train=replace(PROFILE.train, max_images=640))
+    profile = replace(PROFILE, train=replace(PROFILE.train, max_images=256))  # 4 steps an epoch
+    test = load_stand_in("test")
+    torch.save((stand_in, test), tmp_path / "digits")
 
     def start(folder, script=RUN):
-        command = [sys.executable, "-c", script, str(folder), json.dumps(profile.to_dict())]
-        return subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        arguments = (folder, json.dumps(profile.to_dict()), tmp_path / "digits")
+        return python("-c", script, *arguments, cwd=ROOT, env=os.environ)
 
-    fit(profile, stand_in, load_stand_in("test"), run_dir=tmp_path / "whole", device="cpu", progress=False)
+    fit(profile, stand_in, test, run_dir=tmp_path / "whole", device="cpu", progress=False)
 
     broken = start(tmp_path / "broken", DIES + RUN)
     assert broken.stdout == "epoch 1\n"

@@ -79,8 +79,12 @@ class Verdict:
 def close(case: str, got: Tensor, wanted: Tensor) -> Tensor:
     """Entry by entry: equal within the case's tolerance, or both not a number."""
     finite = wanted.nan_to_num(0, 0, 0)
+    return _close(case, got, wanted, finite.abs().max() if finite.numel() else finite.sum())
+
+
+def _close(case: str, got: Tensor, wanted: Tensor, largest: Tensor) -> Tensor:
     tolerance = TOLERANCE_FLOAT32 if "float32" in case else TOLERANCE
-    near = (got - wanted).abs() <= tolerance * max(1.0, finite.abs().max().item() if finite.numel() else 1.0)
+    near = (got - wanted).abs() <= tolerance * largest.clamp(min=1.0)
     return near | (got == wanted) | (got.isnan() & wanted.isnan())
 
 
@@ -127,13 +131,13 @@ def _alike(
     steady = [case for case, same in zip(entry.cases, entry.steady(whole), strict=True) if same]
     told = [(case, part) for case, part in zip(entry.cases, parts, strict=True) if case in steady]
     drew = entry.cases.index(DREW) if DREW in entry.cases else None
-    alike = []
-    for row, members in zip(known, names, strict=True):
-        if drew is not None and (row[parts[drew]][2] == 1) != (got[parts[drew]][2] == 1):
-            continue
-        if all(bool(close(case, got[part], row[part]).all()) for case, part in told):
-            alike.append(members)
-    return list(dict.fromkeys(alike))
+    alike = torch.ones(len(known), dtype=torch.bool)
+    if drew is not None:
+        alike = (known[:, parts[drew]][:, 2] == 1) == (got[parts[drew]][2] == 1)
+    for case, part in told:  # of all rows at once: there are hundreds
+        rows = known[:, part]
+        alike &= _close(case, got[part], rows, rows.nan_to_num(0, 0, 0).abs().amax(dim=1, keepdim=True)).all(dim=1)
+    return list(dict.fromkeys(members for members, same in zip(names, alike.tolist(), strict=True) if same))
 
 
 def _evidence(entry: Entry, seen: Observation, failed: list[str], accepted: Tensor) -> list[str]:

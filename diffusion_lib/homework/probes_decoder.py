@@ -4,8 +4,9 @@ Blocks, attention and embeddings are stand-ins that keep a log, so that no other
 """
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -57,6 +58,10 @@ class Log:
     def enter(self, number: int, x: Tensor) -> None:
         """Stage or upsampling ``number`` was given ``x``."""
         self.calls.append((float(number), *map(float, x.shape)))
+
+    def enter_upsampling(self, number: int, _: nn.Module, given: tuple[Tensor]) -> None:
+        """The same, as a hook of the upsampling."""
+        self.enter(number, given[0])
 
     def table(self) -> Tensor:
         """(MOST_CALLS, 5): number and shape of each call, in order; zeros below."""
@@ -112,22 +117,27 @@ class Digits(nn.Module):
 
 
 def network(patch_size: int, key: int) -> tuple[Any, Log]:
-    """A UNet of three stages made of stand-ins, and their log."""
+    """A UNet of three stages made of stand-ins, and their log; whatever is done to them, the next are as new."""
     from diffusion_lib.unet import UNet
 
+    return deepcopy(_network(UNet, patch_size, key))
+
+
+@lru_cache(maxsize=8)
+def _network(kind: type, patch_size: int, key: int) -> tuple[Any, Log]:
     config = UNetConfig(
         image_size=(8, 16), image_channels=2, patch_size=patch_size, width=8, multipliers=(1, 2, 3),
         transformer_stages=(0, 1), time_dim=6, context_dim=4, context_tokens=3,
     )  # fmt: skip
-    unet, log = UNet(config), Log()
-    unet.time, unet.label = Waves(6), Digits(3, 4)  # type: ignore[assignment]
+    unet, log = kind(config), Log()
+    unet.time, unet.label = Waves(6), Digits(3, 4)
     for number, stage in enumerate(_stages(unet), start=1):
         old = stage.block.conv1
         stage.block = Block(old.in_channels, old.out_channels, 6, log, number)
         if stage.transformer is not None:
             stage.transformer = Told(old.out_channels, 4)
     for number, up in enumerate(unet.upsamples, start=20):
-        up.register_forward_pre_hook(lambda _, given, number=number: log.enter(number, given[0]))
+        up.register_forward_pre_hook(partial(log.enter_upsampling, number))  # a copy of the network has a copy of it
     return filled(unet, key), log
 
 

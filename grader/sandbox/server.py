@@ -4,6 +4,7 @@ PyTorch is loaded once. The library is the one that was handed out, so no answer
 another exercise needs it, in a server of its own. Around the graded function stand the student's own modules.
 """
 
+import gc
 import json
 import os
 import signal
@@ -29,6 +30,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     torch.randn(4).sin().sum()  # the first operation loads more code
+    gc.freeze()  # what is here for good need not be searched, and so copied, by every child
     roots = readable_roots(Path(library))
     print("ready", flush=True)
     for line in sys.stdin:
