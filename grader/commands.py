@@ -59,10 +59,12 @@ def grade(
 
     from grader import grading
     from grader.hand_ins import discover
+    from grader.marking import read_sheet
     from grader.reports import write_reports
 
     chosen, results, known = _assignment(assignment), [], 0
     try:
+        read_sheet(out / "marking.csv", chosen)  # what cannot be merged is told before an hour of grading, not after
         total = len(discover(hand_ins))
         if not total:
             raise ValueError(f"{hand_ins} holds no .zip and no folder.")

@@ -1,9 +1,9 @@
 """What grading leaves: grades.csv, a marking sheet, a feedback page for each student, a report for the teacher."""
 
 import csv
+import io
 import json
 from collections import Counter
-from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 from diffusion_lib.homework.exercises import REREAD, Assignment
 from grader.grading import Result
 from grader.hand_ins import key_of
+from grader.marking import OF_EARLIER, Mark, Sheet, counted, merge
 from grader.runs import IN_ORDER, NONE
+from grader.tables import safe, write_whole
 
 OPEN = ("unclear", "not graded")  # no points yet, and so no 0 either
 STYLE = (
@@ -27,83 +29,43 @@ def page(title: str, body: str) -> str:
     return f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>\n'
 
 
-def read_marks(path: Path, assignment: Assignment) -> dict[str, dict[str, Any]]:
-    """The marking sheet, filled in: hand-in -> {part: points}, and its comment."""
-    if not path.exists():
-        return {}
-    marks: dict[str, dict[str, Any]] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        for row in csv.DictReader(file):
-            row = {name: (text or "").removeprefix("'") for name, text in row.items() if name}
-            entry: dict[str, Any] = {"comment": (row.get("comment") or "").strip()}
-            for part, (_, worth, _) in assignment.written.items():
-                text = (row.get(part) or "").strip().replace(",", ".")
-                if not text:
-                    continue
-                try:
-                    points = float(text)
-                except ValueError:
-                    raise ValueError(f"{path}: {row['hand_in']}, {part}: {text!r} is no number.") from None
-                if not 0 <= points <= worth:
-                    raise ValueError(f"{path}: {row['hand_in']}, {part}: {points:g} is outside 0 ... {worth:g}.")
-                entry[part] = points
-            marks[row["hand_in"]] = entry
-    return marks
-
-
 def write_reports(out: Path, results: list[Result], assignment: Assignment) -> None:
     """Write all reports; marks that are already in the marking sheet stay and are added to the grades."""
     results = sorted(results, key=lambda r: (r.student.lower(), r.hand_in))
-    marks = read_marks(out / "marking.csv", assignment)
-    _write_marking(out / "marking.csv", results, marks, assignment)
-    _write_grades(out / "grades.csv", results, marks, assignment)
+    sheet = merge(out / "marking.csv", results, assignment)
+    marks = sheet.marks
+    write_whole(out / "grades.csv", _grades(results, marks, assignment))
     for r in (r for r in results if r.status != "left aside"):
         folder, mark = out / "students" / key_of(r.hand_in), marks.get(r.hand_in, {})
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "feedback.html").write_text(feedback(r, mark, assignment), encoding="utf-8")
-        (folder / "results.json").write_text(json.dumps(gradescope(r, mark, assignment), indent=1), encoding="utf-8")
-    (out / "report.html").write_text(report(results, assignment, marks), encoding="utf-8")
+        write_whole(folder / "feedback.html", feedback(r, mark, assignment))
+        write_whole(folder / "results.json", json.dumps(gradescope(r, mark, assignment), indent=1))
+    write_whole(out / "report.html", report(results, assignment, sheet))
 
 
-def _write_marking(path: Path, results: list[Result], marks: dict[str, dict[str, Any]], assignment: Assignment) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        sheet = csv.writer(file)
-        sheet.writerow(["hand_in", "student", *assignment.written, "comment", "to_read"])
-        for r in (r for r in results if r.status not in ("superseded", "left aside")):
-            mark = marks.get(r.hand_in, {})
-            row = [r.hand_in, r.student, *_points(mark, assignment), mark.get("comment", ""), "; ".join(r.papers)]
-            sheet.writerow(map(_cell, row))
-        for name in sorted(set(marks) - {r.hand_in for r in results if r.status not in ("superseded", "left aside")}):
-            mark = marks[name]  # of a hand-in that is no longer there: nobody's marks are thrown away
-            sheet.writerow(map(_cell, [name, "", *_points(mark, assignment), mark["comment"], ""]))
-
-
-def _write_grades(path: Path, results: list[Result], marks: dict[str, dict[str, Any]], assignment: Assignment) -> None:
+def _grades(results: list[Result], marks: dict[str, Mark], assignment: Assignment) -> str:
+    """The text of grades.csv."""
     head = ["student", "hand_in", "status", "late", *assignment.exercises, *assignment.written]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        sheet = csv.writer(file)
-        sheet.writerow([*head, "total", "out_of", "mistakes", "run"])
-        for r in (r for r in results if r.status != "left aside"):
-            mark = marks.get(r.hand_in, {})
-            known = {} if r.status in OPEN else r.exercises
-            code = [f"{known[n]['points']:g}" if n in known else "" for n in assignment.exercises]
-            total = r.points + sum(mark.get(part, 0) for part in assignment.written)
-            mistakes = "; ".join(f"{n}: {m}" for n, e in r.exercises.items() for m in e["mistakes"])
-            row = [r.student, r.hand_in, r.status, "late" if r.late else "", *code, *_points(mark, assignment)]
-            shown = "" if r.status in OPEN else f"{total:g}"
-            sheet.writerow(map(_cell, [*row, shown, f"{assignment.points:g}", mistakes, r.run]))
+    file = io.StringIO(newline="")
+    sheet = csv.writer(file)
+    sheet.writerow([*head, "total", "out_of", "mistakes", "run"])
+    for r in (r for r in results if r.status != "left aside"):
+        mark = marks.get(r.hand_in, {})
+        known = {} if r.status in OPEN else r.exercises
+        code = [f"{known[n]['points']:g}" if n in known else "" for n in assignment.exercises]
+        total = r.points + sum(mark.get(part, 0) for part in assignment.written)
+        mistakes = "; ".join(f"{n}: {m}" for n, e in r.exercises.items() for m in e["mistakes"])
+        row = [r.student, r.hand_in, r.status, "late" if r.late else "", *code, *_points(mark, assignment)]
+        shown = "" if r.status in OPEN else f"{total:g}"
+        sheet.writerow(map(safe, [*row, shown, f"{assignment.points:g}", mistakes, r.run]))
+    return file.getvalue()
 
 
-def _points(mark: dict[str, Any], assignment: Assignment) -> list[str]:
+def _points(mark: Mark, assignment: Assignment) -> list[str]:
     return [f"{mark[part]:g}" if part in mark else "" for part in assignment.written]
 
 
-def _cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t")) else text
-
-
-def feedback(result: Result, mark: dict[str, Any], assignment: Assignment) -> str:
+def feedback(result: Result, mark: Mark, assignment: Assignment) -> str:
     """A student's page: verdicts, what to reread, marks of the written parts."""
     late = ", handed in late" if result.late else ""
     parts = [f"<h1>{escape(assignment.title)}</h1><p>{escape(result.student)}{late}</p>"]
@@ -119,7 +81,7 @@ def feedback(result: Result, mark: dict[str, Any], assignment: Assignment) -> st
     return page(assignment.title, "".join(parts))
 
 
-def gradescope(result: Result, mark: dict[str, Any], assignment: Assignment) -> dict[str, Any]:
+def gradescope(result: Result, mark: Mark, assignment: Assignment) -> dict[str, Any]:
     """The results.json that Gradescope reads."""
     tests = [
         {"name": f"{name}", "score": e["points"], "max_score": e["worth"], "output": "\n".join(e["lines"]),
@@ -143,16 +105,13 @@ def gradescope(result: Result, mark: dict[str, Any], assignment: Assignment) -> 
     }
 
 
-def report(results: list[Result], assignment: Assignment, marks: Mapping[str, dict[str, Any]] | None = None) -> str:
-    """The teacher's page: how the class did, which mistakes, what to say next time, whose code is alike, who is who.
-
-    ``marks``: the rows of the marking sheet, by hand-in.
-    """
-    counted = [r for r in results if r.status not in ("superseded", "left aside")]
-    graded = [r for r in counted if r.status not in OPEN]
-    title = f"<h1>{escape(assignment.title)}: {len(counted)} hand-ins</h1>"
-    parts = [_scores(graded, assignment), _mistakes(graded), _runs(counted), _troubled(results), _alike(counted)]
-    parts += [_all(results), _aside(results), _unmatched(results, marks or {})]
+def report(results: list[Result], assignment: Assignment, sheet: Sheet) -> str:
+    """The teacher's page: how the class did, which mistakes, what to say next time, whose code is alike, who is who."""
+    there = counted(results)
+    graded = [r for r in there if r.status not in OPEN]
+    title = f"<h1>{escape(assignment.title)}: {len(there)} hand-ins</h1>"
+    parts = [_scores(graded, assignment), _mistakes(graded), _runs(there), _troubled(results), _alike(there)]
+    parts += [_all(results), _aside(results), _marking(results, sheet)]
     return page("Class report", title + "".join(parts))
 
 
@@ -211,12 +170,15 @@ def _all(results: list[Result]) -> str:
     return f"<h2>All hand-ins</h2><table>{''.join(rows)}</table>"
 
 
-def _unmatched(results: list[Result], marks: Mapping[str, dict[str, Any]]) -> str:
-    """Rows of the marking sheet whose hand-in is not in the folder."""
-    gone = sorted(set(marks) - {r.hand_in for r in results if r.status not in ("superseded", "left aside")})
+def _marking(results: list[Result], sheet: Sheet) -> str:
+    """Rows of the marking sheet whose hand-in is not in the folder, and marks that were given for an earlier one."""
+    gone = sorted(set(sheet.rows) - {r.hand_in for r in counted(results)})
     told = "Their rows stay in the sheet. Was a file renamed, or handed in again?"
     rows = "".join(f"<li>{escape(name)}</li>" for name in gone)
-    return f"<h2>In the marking sheet, but not among the hand-ins</h2><p>{told}</p><ul>{rows}</ul>" if gone else ""
+    found = f"<h2>In the marking sheet, but not among the hand-ins</h2><p>{told}</p><ul>{rows}</ul>" if gone else ""
+    rows = "".join(f"<li>{escape(f'{a}: marked as {b}')}</li>" for a, b in sorted(sheet.of_earlier().items()))
+    told = f"The marks moved along. Where you have seen the newer one, empty the cell under {OF_EARLIER}."
+    return found + (f"<h2>Marked before it was handed in again</h2><p>{told}</p><ul>{rows}</ul>" if rows else "")
 
 
 def _aside(results: list[Result]) -> str:

@@ -237,7 +237,7 @@ def test_every_row_of_the_marking_sheet_stays_and_is_in_the_report(graded):
     sheet.write_text("\n".join([*rows[:2], "max.zip,max,1,2,3,fine,"]) + "\n", encoding="utf-8")
     write_reports(sheet.parent, results[:1], assignment)
     assert "max.zip" in (sheet.parent / "report.html").read_text(encoding="utf-8")
-    assert "max.zip,,1,2,3,fine," in sheet.read_text(encoding="utf-8").splitlines()
+    assert "max.zip,max,1,2,3,fine," in sheet.read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize("name", [*RIGHT_CODE, "helper", "three"])
