@@ -59,12 +59,14 @@ def grade(
 
     from grader import grading
     from grader.hand_ins import discover
+    from grader.lateness import read_extensions
     from grader.marking import read_sheet
     from grader.reports import write_reports
 
     chosen, results, known = _assignment(assignment), [], 0
     try:
-        read_sheet(out / "marking.csv", chosen)  # what cannot be merged is told before an hour of grading, not after
+        read_sheet(out / "marking.csv", chosen)  # what cannot be read is told before an hour of grading, not after
+        read_extensions(out / "extensions.csv")
         total = len(discover(hand_ins))
         if not total:
             raise ValueError(f"{hand_ins} holds no .zip and no folder.")

@@ -21,7 +21,7 @@ from diffusion_lib.homework.finding import parsed
 from diffusion_lib.homework.formerly import former_imports
 from diffusion_lib.homework.records import Record
 from grader.archives import walk
-from grader.hand_ins import HandIn, discover
+from grader.hand_ins import HandIn, discover, time_of
 from grader.reading import read
 from grader.recording import make_record
 from grader.runs import summary
@@ -46,6 +46,8 @@ class Result:
     run: str = ""  # of the experiment, in few words; empty where none is asked for, or nothing could be read
     run_notes: list[str] = field(default_factory=list)  # the same in sentences, for the teacher alone
     fingerprint: str = ""  # of the code with names taken out, for the integrity note
+    handed_in: str = ""  # ISO time without a zone, as far as it is known
+    time_from: str = ""  # what tells that time
     digest: str = ""  # of the hand-in and the assignment: the same digest need not be graded again
 
     @property
@@ -73,6 +75,7 @@ def grade_one(hand_in: HandIn, assignment: Assignment, record: Record, sandbox: 
     if _left_out(hand_in, result):
         return result
     read(hand_in, [get(name) for name in assignment.exercises])
+    result.handed_in, result.time_from = time_of(hand_in)
     result.notes, result.papers = hand_in.notes, hand_in.papers
     if hand_in.problem:
         result.status = "unreadable"

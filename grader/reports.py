@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from diffusion_lib.homework.exercises import REREAD, Assignment
 from grader.grading import Result
 from grader.hand_ins import key_of
+from grader.lateness import Lateness, after, lateness, matched, read_extensions
 from grader.marking import OF_EARLIER, Mark, Sheet, counted, merge
 from grader.runs import IN_ORDER, NONE
 from grader.tables import safe, write_whole
@@ -32,23 +34,34 @@ def page(title: str, body: str) -> str:
 def write_reports(out: Path, results: list[Result], assignment: Assignment) -> None:
     """Write all reports; marks that are already in the marking sheet stay and are added to the grades."""
     results = sorted(results, key=lambda r: (r.student.lower(), r.hand_in))
-    sheet = merge(out / "marking.csv", results, assignment)
+    late, odd = _lateness(out / "extensions.csv", results, assignment)
+    days, words = {n: one.cell for n, one in late.items()}, {n: one.words for n, one in late.items()}
+    sheet = merge(out / "marking.csv", results, assignment, {"late_days": days, "lateness": words} if late else None)
     marks = sheet.marks
-    write_whole(out / "grades.csv", _grades(results, marks, assignment))
+    write_whole(out / "grades.csv", _grades(results, marks, assignment, late))
     for r in (r for r in results if r.status != "left aside"):
         folder, mark = out / "students" / key_of(r.hand_in), marks.get(r.hand_in, {})
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "feedback.html", feedback(r, mark, assignment))
         write_whole(folder / "results.json", json.dumps(gradescope(r, mark, assignment), indent=1))
-    write_whole(out / "report.html", report(results, assignment, sheet))
+    write_whole(out / "report.html", report(results, assignment, sheet, late, odd))
 
 
-def _grades(results: list[Result], marks: dict[str, Mark], assignment: Assignment) -> str:
+def _lateness(path: Path, results: list[Result], assignment: Assignment) -> tuple[dict[str, Lateness], list[str]]:
+    """How late each hand-in is, nothing where no due date is set; and which rows of extensions.csv fit nobody."""
+    if assignment.due is None:
+        return {}, []
+    extended, odd = matched(counted(results), read_extensions(path))
+    return {r.hand_in: lateness(r, assignment, extended.get(r.hand_in)) for r in counted(results)}, odd
+
+
+def _grades(results: list[Result], marks: dict[str, Mark], assignment: Assignment, late: dict[str, Lateness]) -> str:
     """The text of grades.csv."""
     head = ["student", "hand_in", "status", "late", *assignment.exercises, *assignment.written]
     file = io.StringIO(newline="")
     sheet = csv.writer(file)
-    sheet.writerow([*head, "total", "out_of", "mistakes", "run"])
+    further = ["late_days", "lateness", "after_lateness"] if late else []
+    sheet.writerow([*head, "total", "out_of", "mistakes", "run", *further])
     for r in (r for r in results if r.status != "left aside"):
         mark = marks.get(r.hand_in, {})
         known = {} if r.status in OPEN else r.exercises
@@ -57,8 +70,19 @@ def _grades(results: list[Result], marks: dict[str, Mark], assignment: Assignmen
         mistakes = "; ".join(f"{n}: {m}" for n, e in r.exercises.items() for m in e["mistakes"])
         row = [r.student, r.hand_in, r.status, "late" if r.late else "", *code, *_points(mark, assignment)]
         shown = "" if r.status in OPEN else f"{total:g}"
-        sheet.writerow(map(safe, [*row, shown, f"{assignment.points:g}", mistakes, r.run]))
+        row += [shown, f"{assignment.points:g}", mistakes, r.run]
+        sheet.writerow(map(safe, [*row, *(_late_cells(shown, late.get(r.hand_in), assignment) if late else [])]))
     return file.getvalue()
+
+
+def _late_cells(total: str, late: Lateness | None, assignment: Assignment) -> list[str]:
+    """Days late, their arithmetic, and what the total would be after them."""
+    if late is None:
+        return ["", "", ""]
+    if not assignment.late_share or late.days is None or not total:
+        return [late.cell, late.words, ""]
+    left, words = after(float(total), late.days, assignment.late_share)
+    return [late.cell, f"{late.words} {words}.", f"{left:g}"]
 
 
 def _points(mark: Mark, assignment: Assignment) -> list[str]:
@@ -105,13 +129,19 @@ def gradescope(result: Result, mark: Mark, assignment: Assignment) -> dict[str, 
     }
 
 
-def report(results: list[Result], assignment: Assignment, sheet: Sheet) -> str:
+def report(
+    results: list[Result],
+    assignment: Assignment,
+    sheet: Sheet,
+    late: Mapping[str, Lateness] | None = None,
+    odd: Sequence[str] = (),
+) -> str:
     """The teacher's page: how the class did, which mistakes, what to say next time, whose code is alike, who is who."""
     there = counted(results)
     graded = [r for r in there if r.status not in OPEN]
     title = f"<h1>{escape(assignment.title)}: {len(there)} hand-ins</h1>"
     parts = [_scores(graded, assignment), _mistakes(graded), _runs(there), _troubled(results), _alike(there)]
-    parts += [_all(results), _aside(results), _marking(results, sheet)]
+    parts += [_late(late or {}, odd), _all(results), _aside(results), _marking(results, sheet)]
     return page("Class report", title + "".join(parts))
 
 
@@ -168,6 +198,21 @@ def _all(results: list[Result]) -> str:
         cells = (r.hand_in, r.student, r.status + late, points)
         rows.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
     return f"<h2>All hand-ins</h2><table>{''.join(rows)}</table>"
+
+
+def _late(late: Mapping[str, Lateness], odd: Sequence[str]) -> str:
+    """Who is late by how much; empty where no due date is set."""
+    if not late:
+        return ""
+    rows = [
+        f"<tr><td>{escape(name)}</td><td>{found.cell}</td><td>{escape(found.words)}</td></tr>"
+        for name, found in late.items()
+        if found.days != 0
+    ]
+    told = "No points are taken off. The newest file inside is dated by the student's machine: it was handed in later."
+    table = f"<table><tr><th>hand-in</th><th>days</th><th></th></tr>{''.join(rows)}</table>" if rows else "<p>None.</p>"
+    fits = "".join(f"<li>{escape(line)}</li>" for line in odd)
+    return f"<h2>Late</h2><p>{told}</p>{table}" + (f"<p>In extensions.csv:</p><ul>{fits}</ul>" if fits else "")
 
 
 def _marking(results: list[Result], sheet: Sheet) -> str:
