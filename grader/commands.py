@@ -61,6 +61,7 @@ def grade(
     from grader.hand_ins import discover
     from grader.lateness import read_extensions
     from grader.marking import read_sheet
+    from grader.regrade import forget, remember, tell
     from grader.reports import write_reports
 
     chosen, results, known = _assignment(assignment), [], 0
@@ -70,16 +71,21 @@ def grade(
         total = len(discover(hand_ins))
         if not total:
             raise ValueError(f"{hand_ins} holds no .zip and no folder.")
+        remember(out)
         with tqdm(total=total, unit="hand-in", desc="grading") as bar:
             for result, was_known in grading.grade(hand_ins, out, chosen, jobs=jobs, unsafe=unsafe):
                 results.append(result)
                 known += was_known
                 bar.update()
+        changed = tell(out, results)
         write_reports(out, results, chosen)
+        forget(out, results)
     except (ValueError, OSError) as error:
         raise _stop(error) from None
     failed = [result.hand_in for result in results if result.status == "not graded"]
     typer.echo(f"{total} hand-ins, {known} of them graded before. See {out / 'report.html'} and {out / 'grades.csv'}.")
+    if changed:
+        typer.echo(changed)
     typer.echo(f"Written parts: fill in {out / 'marking.csv'} and run this again.")
     if failed:
         typer.echo(f"Error: not graded, run this again: {', '.join(sorted(failed))}. See the report.", err=True)

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from queue import Queue
 from typing import Any
 
 from diffusion_lib.homework.checks import LAYERS, NOT_WRITTEN, Verdict, explained, judge
-from diffusion_lib.homework.exercises import Assignment, Exercise, get
+from diffusion_lib.homework.exercises import Assignment, Exercise, get, tree
 from diffusion_lib.homework.finding import parsed
 from diffusion_lib.homework.formerly import former_imports
 from diffusion_lib.homework.records import Record
@@ -26,9 +27,11 @@ from grader.reading import read
 from grader.recording import make_record
 from grader.runs import summary
 from grader.sandbox.client import Sandbox
+from grader.tables import write_whole
 from grader.trees import definition
 
 STATUS = ("graded", "superseded", "unreadable", "unclear", "not graded", "left aside")
+OPEN = ("unclear", "not graded")  # no points yet, and so no 0 either
 KEY = 7  # the grader's own questions: other numbers than the students' copies hold
 
 
@@ -48,7 +51,7 @@ class Result:
     fingerprint: str = ""  # of the code with names taken out, for the integrity note
     handed_in: str = ""  # ISO time without a zone, as far as it is known
     time_from: str = ""  # what tells that time
-    digest: str = ""  # of the hand-in and the assignment: the same digest need not be graded again
+    made_of: dict[str, str] = field(default_factory=dict)  # see below; what is made of the same is not graded again
 
     @property
     def points(self) -> float:
@@ -178,15 +181,31 @@ def fingerprint(sources: dict[str, str], assignment: Assignment) -> str:
     return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:16]
 
 
-def digest(hand_in: HandIn, assignment: Assignment) -> str:
-    """What a stored result belongs to: the hand-in's names, sizes and times, the assignment, and what a result says."""
-    said = [f.name for f in fields(Result)]
-    hasher = hashlib.sha256(f"{assignment.source}{hand_in.superseded_by}{KEY}{said}".encode())
+CHECKER = (
+    "diffusion_lib/*.py", "diffusion_lib/homework/*.py", "grader/catalogue/*", "grader/sandbox/*.py",
+    *(f"grader/{name}.py" for name in ("archives", "grading", "hand_ins", "reading", "recording", "runs", "trees")),
+)  # fmt: skip
+
+
+def made_of(hand_in: HandIn, assignment: Assignment) -> dict[str, str]:
+    """What a result hangs on: the hand-in's names, sizes and times, what the assignment asks and pays, the checker."""
+    hasher = hashlib.sha256(hand_in.superseded_by.encode())
     for top in (hand_in.path, *hand_in.more):
         inside = top.is_dir() and not top.is_symlink()
         for path in [top / os.fsdecode(name) for name in walk(top)] if inside else [top]:
             status = path.lstat()
             hasher.update(repr((os.fsencode(path.name), status.st_size, status.st_mtime_ns)).encode())
+    asked = (dict(assignment.exercises), dict(assignment.layers), assignment.named_mistake, list(assignment.written))
+    asked_digest = hashlib.sha256(repr(asked).encode()).hexdigest()
+    return {"hand-in": hasher.hexdigest(), "assignment": asked_digest, "checker": _checker()}
+
+
+@cache
+def _checker() -> str:
+    """A digest of the library, the checks and what a result says."""
+    hasher = hashlib.sha256(f"{KEY}{[f.name for f in fields(Result)]}".encode())
+    for path in sorted(path for pattern in CHECKER for path in tree().glob(pattern) if path.is_file()):
+        hasher.update(path.name.encode() + b"\0" + path.read_bytes())
     return hasher.hexdigest()
 
 
@@ -198,7 +217,7 @@ def grade(
     waiting = []
     for hand_in in discover(folder):
         stored = load_result(out, hand_in.key)
-        if stored and stored.digest == digest(hand_in, assignment):
+        if stored and stored.made_of == made_of(hand_in, assignment):
             yield stored, True
         else:
             waiting.append(hand_in)
@@ -233,7 +252,7 @@ def _graded(hand_in: HandIn, out: Path, assignment: Assignment, record: Record, 
     """
     try:
         result = grade_one(hand_in, assignment, record, sandbox)
-        result.digest = digest(hand_in, assignment)
+        result.made_of = made_of(hand_in, assignment)
     except Exception as error:
         result = Result(hand_in.name, hand_in.student, hand_in.late, "not graded")
         result.notes = [f"Grading failed, run it again: {type(error).__name__}: {error}"]
@@ -243,17 +262,24 @@ def _graded(hand_in: HandIn, out: Path, assignment: Assignment, record: Record, 
 
 
 def store_result(out: Path, key: str, result: Result) -> None:
-    """Write a result so that a reader sees the old file or the whole new one."""
+    """Write a result."""
     folder = out / "students" / key
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "result.json.part"
-    part.write_text(json.dumps(asdict(result), indent=1, ensure_ascii=False), encoding="utf-8")
-    part.replace(folder / "result.json")
+    write_whole(folder / "result.json", json.dumps(asdict(result), indent=1, ensure_ascii=False))
 
 
 def load_result(out: Path, key: str) -> Result | None:
     """What :func:`store_result` wrote; None where there is nothing, or nothing readable."""
     try:
-        return Result(**json.loads((out / "students" / key / "result.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return result_of(json.loads((out / "students" / key / "result.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def result_of(entry: Any) -> Result | None:
+    """A stored result, of an earlier version of the grader as well; None where it is none."""
+    known = {f.name for f in fields(Result)}
+    try:
+        return Result(**{name: value for name, value in entry.items() if name in known})
+    except (AttributeError, TypeError):
         return None

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lib.homework.exercises import REREAD, Assignment
-from grader.grading import Result
+from grader.grading import OPEN, Result
 from grader.hand_ins import key_of
 from grader.lateness import Lateness, after, lateness, matched, read_extensions
 from grader.marking import OF_EARLIER, Mark, Sheet, counted, merge
 from grader.runs import IN_ORDER, NONE
 from grader.tables import safe, write_whole
 
-OPEN = ("unclear", "not graded")  # no points yet, and so no 0 either
 STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#111}"
     "pre{background:#f5f5f5;padding:.8rem;white-space:pre-wrap}table{border-collapse:collapse}"
@@ -44,7 +43,11 @@ def write_reports(out: Path, results: list[Result], assignment: Assignment) -> N
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "feedback.html", feedback(r, mark, assignment))
         write_whole(folder / "results.json", json.dumps(gradescope(r, mark, assignment), indent=1))
-    write_whole(out / "report.html", report(results, assignment, sheet, late, odd))
+    write_whole(out / "report.html", report(results, assignment, sheet, late, odd, _text(out / "regrade.md")))
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _lateness(path: Path, results: list[Result], assignment: Assignment) -> tuple[dict[str, Lateness], list[str]]:
@@ -135,12 +138,15 @@ def report(
     sheet: Sheet,
     late: Mapping[str, Lateness] | None = None,
     odd: Sequence[str] = (),
+    regraded: str = "",
 ) -> str:
     """The teacher's page: how the class did, which mistakes, what to say next time, whose code is alike, who is who."""
     there = counted(results)
     graded = [r for r in there if r.status not in OPEN]
     title = f"<h1>{escape(assignment.title)}: {len(there)} hand-ins</h1>"
     parts = [_scores(graded, assignment), _mistakes(graded), _runs(there), _troubled(results), _alike(there)]
+    if regraded:
+        parts.append(f"<h2>The last change of points</h2><p>{escape(regraded)}</p>")
     parts += [_late(late or {}, odd), _all(results), _aside(results), _marking(results, sheet)]
     return page("Class report", title + "".join(parts))
 

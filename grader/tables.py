@@ -7,10 +7,11 @@ line. What cannot be understood is refused with its line and column, and no file
 import codecs
 import os
 import re
-import tempfile
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 NUMBER = re.compile(r"[0-9]+[.,]?[0-9]*|[.,][0-9]+")
@@ -20,17 +21,18 @@ FORMULA = ("=", "+", "-", "@", "\t", "'")  # what a spreadsheet would not take f
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write ``path`` so that whoever reads it, whenever, finds the old file or the whole new one."""
     path = path.resolve()  # a link stays a link
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
+    data = content.encode("utf-8", errors="backslashreplace") if isinstance(content, str) else content
+    part = path.with_name(f".{uuid4().hex}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(part).chmod(0o644)
+        if path.exists():
+            shutil.copymode(path, part)
         os.replace(part, path)
     except BaseException:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 
