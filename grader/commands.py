@@ -14,7 +14,7 @@ Unsafe = Annotated[bool, typer.Option("--unsafe", help="Run hand-ins without pro
 
 def enter(app: typer.Typer) -> None:
     """Add the teacher's commands to the students'."""
-    for command in (build, grade, selftest, gradescope, record):
+    for command in (build, grade, gradebook, selftest, gradescope, record):
         app.command()(command)
     app.add_typer(inventory_app, name="inventory")
 
@@ -90,6 +90,29 @@ def grade(
     if failed:
         typer.echo(f"Error: not graded, run this again: {', '.join(sorted(failed))}. See the report.", err=True)
         raise typer.Exit(1)
+
+
+def gradebook(
+    export: Annotated[Path, typer.Argument(help="The .csv that Canvas or Moodle exported.")],
+    results: Annotated[Path, typer.Argument(help="The folder that grade wrote.")],
+    out: Annotated[Path | None, typer.Option(help="The file to import; by default RESULTS/EXPORT.")] = None,
+    column: Annotated[str, typer.Option(help="Where the points belong, or a part of its name.")] = "",
+    points: Annotated[str, typer.Option(help="A column of grades.csv.")] = "total",
+) -> None:
+    """Fill the points into the table of Canvas or Moodle; everything else in it stays as it is."""
+    from grader.gradebook import fill
+
+    target = out or results / export.name
+    try:
+        if target.resolve() == export.resolve():
+            raise ValueError(f"{target} is the export itself. Name another file with --out.")
+        filled = fill(export, results / "grades.csv", column=column, points=points)
+        filled.table.write(target)
+    except (ValueError, OSError) as error:
+        raise _stop(error) from None
+    typer.echo(f"{filled.system}: {filled.count} students have their points under {filled.column}. Import {target}.")
+    for line in filled.told:
+        typer.echo(line)
 
 
 def selftest(
