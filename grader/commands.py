@@ -55,40 +55,19 @@ def grade(
     unsafe: Unsafe = False,
 ) -> None:
     """Grade a folder of hand-ins: grades.csv, marking.csv, report.html, and a page for each student."""
-    from tqdm import tqdm
+    from grader.rounds import run
 
-    from grader import grading
-    from grader.hand_ins import discover
-    from grader.lateness import read_extensions
-    from grader.marking import read_sheet
-    from grader.regrade import forget, remember, tell
-    from grader.reports import write_reports
-
-    chosen, results, known = _assignment(assignment), [], 0
     try:
-        read_sheet(out / "marking.csv", chosen)  # what cannot be read is told before an hour of grading, not after
-        read_extensions(out / "extensions.csv")
-        total = len(discover(hand_ins))
-        if not total:
-            raise ValueError(f"{hand_ins} holds no .zip and no folder.")
-        remember(out)
-        with tqdm(total=total, unit="hand-in", desc="grading") as bar:
-            for result, was_known in grading.grade(hand_ins, out, chosen, jobs=jobs, unsafe=unsafe):
-                results.append(result)
-                known += was_known
-                bar.update()
-        changed = tell(out, results)
-        write_reports(out, results, chosen)
-        forget(out, results)
+        done = run(hand_ins, out, _assignment(assignment), jobs=jobs, unsafe=unsafe)
     except (ValueError, OSError) as error:
         raise _stop(error) from None
-    failed = [result.hand_in for result in results if result.status == "not graded"]
-    typer.echo(f"{total} hand-ins, {known} of them graded before. See {out / 'report.html'} and {out / 'grades.csv'}.")
-    if changed:
-        typer.echo(changed)
+    told = f"{len(done.results)} hand-ins, {done.known} of them graded before."
+    typer.echo(f"{told} See {out / 'report.html'} and {out / 'grades.csv'}.")
+    if done.changed:
+        typer.echo(done.changed)
     typer.echo(f"Written parts: fill in {out / 'marking.csv'} and run this again.")
-    if failed:
-        typer.echo(f"Error: not graded, run this again: {', '.join(sorted(failed))}. See the report.", err=True)
+    if done.failed:
+        typer.echo(f"Error: not graded, run this again: {', '.join(done.failed)}. See the report.", err=True)
         raise typer.Exit(1)
 
 
@@ -150,7 +129,8 @@ def gradescope(submission: Path, results: Path) -> None:
         record = make_record(list(chosen.exercises), key=KEY)
         result = grade_one(HandIn("submission", submission, "submission"), chosen, record, sandbox)
     results.parent.mkdir(parents=True, exist_ok=True)
-    results.write_text(json.dumps(as_gradescope(result, {}, chosen), indent=1), encoding="utf-8")
+    told = as_gradescope(result, {}, chosen, hidden=True)
+    results.write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
 def record() -> None:

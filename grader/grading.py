@@ -48,6 +48,9 @@ class Result:
     exercises: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> points, worth, lines, mistakes, layers
     run: str = ""  # of the experiment, in few words; empty where none is asked for, or nothing could be read
     run_notes: list[str] = field(default_factory=list)  # the same in sentences, for the teacher alone
+    for_teacher: list[str] = field(default_factory=list)  # notes that may name other students
+    losses: list[str] = field(default_factory=list)  # of each epoch of the runs that came along
+    histories: list[str] = field(default_factory=list)  # digests of those runs' histories
     fingerprint: str = ""  # of the code with names taken out, for the integrity note
     handed_in: str = ""  # ISO time without a zone, as far as it is known
     time_from: str = ""  # what tells that time
@@ -78,13 +81,7 @@ def grade_one(hand_in: HandIn, assignment: Assignment, record: Record, sandbox: 
     if _left_out(hand_in, result):
         return result
     read(hand_in, [get(name) for name in assignment.exercises])
-    result.handed_in, result.time_from = time_of(hand_in)
-    result.notes, result.papers = hand_in.notes, hand_in.papers
-    if hand_in.problem:
-        result.status = "unreadable"
-        result.notes.append(hand_in.problem)
-    elif "experiment" in assignment.written:
-        result.run, result.run_notes = summary(hand_in.runs)
+    _tell(hand_in, result, runs="experiment" in assignment.written)
     for name, worth in assignment.exercises.items():
         verdict = _verdict(hand_in, name, assignment, record, sandbox)
         result.exercises[name] = {
@@ -109,6 +106,19 @@ def _left_out(hand_in: HandIn, result: Result) -> bool:
     elif hand_in.aside:
         result.status, result.notes = "left aside", [hand_in.problem] if hand_in.problem else []
     return result.status != "graded"
+
+
+def _tell(hand_in: HandIn, result: Result, *, runs: bool) -> None:
+    """What reading found out: notes, when it was handed in, and where ``runs`` are asked for, whose they are."""
+    result.handed_in, result.time_from = time_of(hand_in)
+    result.notes, result.for_teacher, result.papers = hand_in.notes, hand_in.for_teacher, hand_in.papers
+    if hand_in.problem:
+        result.status = "unreadable"
+        result.notes.append(hand_in.problem)
+    elif runs:
+        result.run, result.run_notes = summary(hand_in.runs)
+        result.losses = [epoch for run in hand_in.runs for epoch in run.losses]
+        result.histories = [run.history for run in hand_in.runs if run.history]
 
 
 def _verdict(hand_in: HandIn, name: str, assignment: Assignment, record: Record, sandbox: Sandbox) -> Verdict:

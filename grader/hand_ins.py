@@ -5,6 +5,7 @@ Blackboard (``Homework_name_attempt_2026-12-01-23-59-00_file.zip``), and names t
 these is told, never dropped.
 """
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ MOODLE = re.compile(r"^(?P<who>[^_]+)_(?P<user>\d+)_assignsubmission_[a-z]+_?(?P
 BLACKBOARD = re.compile(r"^.+_(?P<who>[^_]+)_attempt_(?P<time>\d{4}(-\d\d){5})(_(?P<file>.*))?$", re.DOTALL)
 COPY = re.compile(r" \(\d+\)$")  # as browsers number what they have already
 BY_NAME, BY_FILES = "the course system's file name", "the newest file inside"
+MOST_KEY = 100  # bytes
 READABLE = (".py", ".ipynb")  # single files that can be graded
 
 
@@ -38,7 +40,8 @@ class HandIn:
     in_notebooks: dict[str, str] = field(default_factory=dict)  # function -> the notebook that defines it
     unclear: list[str] = field(default_factory=list)  # files any of which might be meant
     unclear_code: bool = False  # is a function written where it is not graded?
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # the student may read them
+    for_teacher: list[str] = field(default_factory=list)  # may name other students
     runs: list[Run] = field(default_factory=list)  # of the experiment
     papers: list[str] = field(default_factory=list)  # notebooks and write-ups, for the person who marks them
     problem: str = ""  # why nothing could be read
@@ -51,8 +54,15 @@ class HandIn:
 
 
 def key_of(name: str) -> str:
-    """The folder of a hand-in's results."""
-    return re.sub(r"[^\w.-]+", "_", name)[:100].lstrip(".") or "unnamed"
+    """The folder of a hand-in's results: readable, at most 100 bytes, and another for every other name.
+
+    A name that does not fit as it is carries a digest of itself.
+    """
+    plain = re.sub(r"[^\w.-]+", "_", name).lstrip(".")
+    if plain and plain == name and len(name.encode()) <= MOST_KEY:
+        return name
+    mark = hashlib.sha256(os.fsencode(name)).hexdigest()[:10]
+    return f"{plain.encode()[: MOST_KEY - 11].decode(errors='ignore') or 'unnamed'}-{mark}"
 
 
 def printable(name: str) -> str:
@@ -74,9 +84,10 @@ def discover(folder: Path) -> list[HandIn]:
     found = [*_joined(found), *aside]
     keys: dict[str, int] = {}
     for hand_in in found:
-        keys[hand_in.key] = keys.get(hand_in.key, 0) + 1
-        if keys[hand_in.key] > 1:
-            hand_in.name += f"~{keys[hand_in.key]}"
+        key = hand_in.key.casefold()  # also where results are copied to a disk that knows no capitals
+        keys[key] = keys.get(key, 0) + 1
+        if keys[key] > 1:
+            hand_in.name += f"~{keys[key]}"
     return found
 
 
@@ -157,7 +168,7 @@ def _tell_numbered(found: list[HandIn]) -> None:
         if len(group) > 1 and not CANVAS.match(stem(group[0].name)):
             names = ", ".join(h.name for h in group)
             for hand_in in group:
-                hand_in.notes.append(f"{names}: counted as {len(group)} hand-ins. Are they of one student?")
+                hand_in.for_teacher.append(f"{names}: counted as {len(group)} hand-ins. Are they of one student?")
 
 
 def _joined(found: list[HandIn]) -> list[HandIn]:

@@ -14,7 +14,7 @@ from grader.grading import OPEN, Result
 from grader.hand_ins import key_of
 from grader.lateness import Lateness, after, lateness, matched, read_extensions
 from grader.marking import OF_EARLIER, Mark, Sheet, counted, merge
-from grader.runs import IN_ORDER, NONE
+from grader.runs import IN_ORDER, NONE, shared
 from grader.tables import safe, write_whole
 
 STYLE = (
@@ -108,8 +108,8 @@ def feedback(result: Result, mark: Mark, assignment: Assignment) -> str:
     return page(assignment.title, "".join(parts))
 
 
-def gradescope(result: Result, mark: Mark, assignment: Assignment) -> dict[str, Any]:
-    """The results.json that Gradescope reads."""
+def gradescope(result: Result, mark: Mark, assignment: Assignment, *, hidden: bool = False) -> dict[str, Any]:
+    """The results.json that Gradescope reads; ``hidden``: with an entry on the run that it shows to teachers alone."""
     tests = [
         {"name": f"{name}", "score": e["points"], "max_score": e["worth"], "output": "\n".join(e["lines"]),
          "visibility": "visible", "extra_data": {"mistakes": e["mistakes"], "layers": e["layers"]}}
@@ -125,6 +125,9 @@ def gradescope(result: Result, mark: Mark, assignment: Assignment) -> dict[str, 
         for part in assignment.written
         if part in mark
     ]
+    if hidden and result.run:
+        told = "\n".join([result.run, *result.run_notes])
+        tests.append({"name": "run of the experiment", "output": told, "visibility": "hidden"})
     return {
         "tests": tests,
         "output": "\n".join(result.notes),
@@ -172,7 +175,7 @@ def _mistakes(results: list[Result]) -> str:
 
 
 def _troubled(results: list[Result]) -> str:
-    noted = {r.hand_in: r.notes + (r.run_notes if r.run != IN_ORDER else []) for r in results}
+    noted = {r.hand_in: r.notes + r.for_teacher + (r.run_notes if r.run != IN_ORDER else []) for r in results}
     rows = [f"<li>{escape(name)}: {escape(' '.join(notes))}</li>" for name, notes in noted.items() if notes]
     if without := [r.hand_in for r in results if r.run == NONE]:
         rows.append(f"<li>No run of the experiment was handed in: {escape(', '.join(without))}.</li>")
@@ -192,7 +195,14 @@ def _runs(results: list[Result]) -> str:
         "In order: made with the handed-in functions, at least as long as the recipe minutes, and not the history that "
         "the course ships. It is what the student's files say: evidence for whoever marks, no proof, and no points."
     )
-    return f"<h2>The experiment's runs</h2><p>{told}</p><table>{''.join(rows)}</table>" if rows else ""
+    table = f"<h2>The experiment's runs</h2><p>{told}</p><table>{''.join(rows)}</table>" if rows else ""
+    twice = shared({r.hand_in: (r.losses, r.histories) for r in results if r.losses})
+    told = (
+        "Right code, the same seed and the same kind of machine can give two people the same losses. They do not give "
+        "them the same seconds."
+    )
+    pairs = "".join(f"<li>{escape(line)}</li>" for line in twice)
+    return table + (f"<h3>One history in two hand-ins</h3><p>{told}</p><ul>{pairs}</ul>" if twice else "")
 
 
 def _all(results: list[Result]) -> str:
