@@ -52,13 +52,16 @@ def grade(
     out: Annotated[Path, typer.Option(help="Folder for the results; a run that was stopped continues there.")],
     jobs: Annotated[int, typer.Option(min=1, help="Hand-ins at a time.")] = 2,
     assignment: AssignmentFile = None,
+    earlier: Annotated[
+        list[Path] | None, typer.Option(help="A folder of another year's hand-ins, to compare the code with.")
+    ] = None,
     unsafe: Unsafe = False,
 ) -> None:
     """Grade a folder of hand-ins: grades.csv, marking.csv, report.html, and a page for each student."""
     from grader.rounds import run
 
     try:
-        done = run(hand_ins, out, _assignment(assignment), jobs=jobs, unsafe=unsafe)
+        done = run(hand_ins, out, _assignment(assignment), jobs=jobs, unsafe=unsafe, earlier=earlier or ())
     except (ValueError, OSError) as error:
         raise _stop(error) from None
     told = f"{len(done.results)} hand-ins, {done.known} of them graded before."

@@ -23,12 +23,12 @@ from diffusion_lib.homework.formerly import former_imports
 from diffusion_lib.homework.records import Record
 from grader.archives import walk
 from grader.hand_ins import HandIn, discover, time_of
+from grader.likeness import fingerprint
 from grader.reading import read
 from grader.recording import make_record
 from grader.runs import summary
 from grader.sandbox.client import Sandbox
 from grader.tables import write_whole
-from grader.trees import definition
 
 STATUS = ("graded", "superseded", "unreadable", "unclear", "not graded", "left aside")
 OPEN = ("unclear", "not graded")  # no points yet, and so no 0 either
@@ -166,29 +166,6 @@ def _run(hand_in: HandIn, exercise: Exercise, assignment: Assignment, record: Re
         if verdicts[-1].passed:
             break
     return max(reversed(verdicts), key=lambda verdict: (credit(verdict, 1.0, assignment), not verdict.problem))
-
-
-def fingerprint(sources: dict[str, str], assignment: Assignment) -> str:
-    """A hash of the graded functions' syntax trees with docstrings and all names taken out; empty if incomplete."""
-    trees = []
-    for name in assignment.exercises:
-        try:
-            function = definition(ast.parse(sources.get(get(name).path, "")), get(name).attribute)
-        except (SyntaxError, ValueError, RecursionError):
-            return ""
-        if function is None or any(isinstance(n, ast.Raise) for n in function.body):
-            return ""
-        names: dict[str, str] = {}
-        for node in ast.walk(function):
-            if isinstance(node, ast.Name):
-                node.id = names.setdefault(node.id, f"n{len(names)}")
-            elif isinstance(node, ast.arg):
-                node.arg, node.annotation = names.setdefault(node.arg, f"n{len(names)}"), None
-        first = function.body[0]
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            function.body = function.body[1:] or [ast.Pass()]
-        trees.append("".join(ast.dump(node) for node in function.body))
-    return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:16]
 
 
 CHECKER = (

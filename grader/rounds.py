@@ -1,5 +1,6 @@
 """One run over a folder of hand-ins: grade, compare with the run before, write what it leaves."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from diffusion_lib.homework.exercises import Assignment
 from grader import grading, regrade
 from grader.hand_ins import discover
 from grader.lateness import read_extensions
+from grader.likeness import compare
 from grader.marking import read_sheet
 from grader.reports import write_reports
 
@@ -27,11 +29,22 @@ class Round:
         return sorted(result.hand_in for result in self.results if result.status == "not graded")
 
 
-def run(folder: Path, out: Path, assignment: Assignment, *, jobs: int = 1, unsafe: bool = False) -> Round:
-    """Grade ``folder`` into ``out``; raises ValueError that says what to repair, before anything is graded."""
+def run(
+    folder: Path,
+    out: Path,
+    assignment: Assignment,
+    *,
+    jobs: int = 1,
+    unsafe: bool = False,
+    earlier: Sequence[Path] = (),
+) -> Round:
+    """Grade ``folder`` into ``out``; raises ValueError that says what to repair, before anything is graded.
+
+    ``earlier``: folders of hand-ins of other years, with which the code is compared.
+    """
     read_sheet(out / "marking.csv", assignment)
     read_extensions(out / "extensions.csv")
-    total = len(discover(folder))
+    total = len([discover(place) for place in (*earlier, folder)][-1])
     if not total:
         raise ValueError(f"{folder} holds no .zip and no folder.")
     regrade.remember(out)
@@ -42,6 +55,6 @@ def run(folder: Path, out: Path, assignment: Assignment, *, jobs: int = 1, unsaf
             known += was_known
             bar.update()
     changed = regrade.tell(out, results)
-    write_reports(out, results, assignment)
+    write_reports(out, results, assignment, compare(folder, earlier, assignment) if earlier else None)
     regrade.forget(out, results)
     return Round(results, known, changed)
