@@ -13,6 +13,7 @@ from grader.lateness import read_extensions
 from grader.likeness import compare
 from grader.marking import read_sheet
 from grader.reports import write_reports
+from grader.sandbox.client import lacking, refuse
 
 
 @dataclass
@@ -42,6 +43,7 @@ def run(
 
     ``earlier``: folders of hand-ins of other years, with which the code is compared.
     """
+    refuse(lacking(), unsafe=unsafe)
     read_sheet(out / "marking.csv", assignment)
     read_extensions(out / "extensions.csv")
     total = len([discover(place) for place in (*earlier, folder)][-1])

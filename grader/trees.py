@@ -10,6 +10,7 @@ from pathlib import Path
 from diffusion_lib.homework.exercises import Exercise
 from diffusion_lib.homework.finding import definitions
 
+TEXTS = {".py", ".sh", ".toml", ".lock", ".md", ".yml", ".ipynb", ".html", ".css", ".js", ""}  # "": Makefile, scripts
 FIXED_DATE = (2020, 1, 1, 0, 0, 0)  # in zips, so that equal trees give equal bytes
 
 
@@ -65,7 +66,10 @@ def definition(module: ast.Module, attribute: str) -> ast.FunctionDef | None:
 
 
 def pack_folder(folder: Path, target: Path, *, inside: bool = True) -> None:
-    """Zip the files under ``folder``, ``inside`` one folder of its name or at the top."""
+    """Zip the files under ``folder``, ``inside`` one folder of its name or at the top.
+
+    Lines of text end as Linux wants them, whichever system packs: Make and the shell read no other script.
+    """
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):
             relative = path.relative_to(folder)
@@ -73,4 +77,5 @@ def pack_folder(folder: Path, target: Path, *, inside: bool = True) -> None:
                 name = f"{folder.name}/{relative.as_posix()}" if inside else relative.as_posix()
                 info = zipfile.ZipInfo(name, FIXED_DATE)
                 info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o755 << 16
-                archive.writestr(info, path.read_bytes())
+                data = path.read_bytes()
+                archive.writestr(info, data.replace(b"\r\n", b"\n") if path.suffix in TEXTS else data)
