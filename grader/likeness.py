@@ -15,7 +15,7 @@ from pathlib import Path
 
 from diffusion_lib.homework.exercises import Assignment, get, tree
 from diffusion_lib.homework.finding import parsed
-from grader.hand_ins import HandIn, discover
+from grader.hand_ins import discover
 from grader.reading import read
 from grader.trees import definition, stub
 
@@ -34,17 +34,20 @@ class Alike:
     earlier: str
     same_student: bool
     share: float
-    lines: str
+    lines: str  # "diffusion_lib/diffusion.py 41–48, 60–63"
     earlier_lines: str
+    text: str  # what stands in these lines
+    earlier_text: str
 
 
 @dataclass
 class Code:
-    """What is compared of a hand-in."""
+    """What is compared of a hand-in, and the files that it is in."""
 
     name: str
     student: str
     grams: Grams
+    sources: Mapping[str, str]
 
 
 def compare(folder: Path, earlier: Iterable[Path], assignment: Assignment) -> list[Alike]:
@@ -57,27 +60,26 @@ def compare(folder: Path, earlier: Iterable[Path], assignment: Assignment) -> li
 def codes(folder: Path, assignment: Assignment) -> list[Code]:
     """The code of every hand-in in ``folder`` that counts."""
     exercises, found = [get(name) for name in assignment.exercises], []
-    given = _given(tuple(assignment.exercises))
+    texts, given = _handout(tuple(assignment.exercises))
     for hand_in in discover(folder):
         if not (hand_in.aside or hand_in.superseded_by):
             read(hand_in, exercises)
-            found.append(Code(hand_in.name, hand_in.student, _own(hand_in, given)))
+            there = hand_in.beside | hand_in.sources
+            sources = {file: text for file, text in there.items() if text not in texts}
+            own = {gram: places for gram, places in grams(sources).items() if gram not in given}
+            found.append(Code(hand_in.name, hand_in.student, own, sources))
     return found
 
 
-def _own(hand_in: HandIn, given: frozenset[int]) -> Grams:
-    found = grams(hand_in.beside | hand_in.sources)
-    return {gram: places for gram, places in found.items() if gram not in given}
-
-
 @cache
-def _given(names: tuple[str, ...]) -> frozenset[int]:
-    """The n-grams of the handout."""
-    texts = {path.relative_to(tree()).as_posix(): path.read_text(encoding="utf-8")
-             for path in (tree() / "diffusion_lib").rglob("*.py")}  # fmt: skip
+def _handout(names: tuple[str, ...]) -> tuple[frozenset[str], frozenset[int]]:
+    """The files that everybody gets, and their n-grams."""
+    root = tree()
+    texts = {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
+             for path in (root / "diffusion_lib").rglob("*.py")}  # fmt: skip
     for exercise in map(get, names):
         texts[exercise.path] = stub(texts[exercise.path], exercise)
-    return frozenset(grams(texts))
+    return frozenset(texts.values()), frozenset(grams(texts))
 
 
 def alike(now: list[Code], then: list[Code]) -> list[Alike]:
@@ -91,17 +93,20 @@ def alike(now: list[Code], then: list[Code]) -> list[Alike]:
             both = own[id(a)] & own[id(b)]
             share = len(both) / max(1, min(len(own[id(a)]), len(own[id(b)])))
             if len(both) >= FEWEST and share >= SHARE:
+                (lines, text), (earlier_lines, earlier_text) = _shown(a, both), _shown(b, both)
                 same = a.student == b.student
-                found.append(Alike(a.name, b.name, same, share, _lines(a, both), _lines(b, both)))
+                found.append(Alike(a.name, b.name, same, share, lines, earlier_lines, text, earlier_text))
     return sorted(found, key=lambda pair: (-pair.share, pair.hand_in, pair.earlier))
 
 
-def _lines(code: Code, shared: set[int]) -> str:
-    """The lines of n-grams as ranges: "diffusion_lib/diffusion.py 41–48, 60–63"."""
+def _shown(code: Code, shared: set[int]) -> tuple[str, str]:
+    """The lines of n-grams as ranges, and what stands in them."""
     marked: dict[str, set[int]] = {}
     for file, first, last in (place for gram in shared for place in code.grams[gram]):
         marked.setdefault(file, set()).update(range(first, last + 1))
-    return "; ".join(f"{file} {', '.join(_ranges(sorted(lines)))}" for file, lines in sorted(marked.items()))
+    ranges = "; ".join(f"{file} {', '.join(_ranges(sorted(lines)))}" for file, lines in sorted(marked.items()))
+    texts = {file: code.sources[file].splitlines() for file in marked}
+    return ranges, "\n".join(texts[file][line - 1] for file in sorted(marked) for line in sorted(marked[file]))
 
 
 def _ranges(lines: list[int]) -> Iterator[str]:

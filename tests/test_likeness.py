@@ -33,7 +33,7 @@ def people():
 
 
 def code(name, sources):
-    return Code(name, name, grams(sources))
+    return Code(name, name, grams(sources), sources)
 
 
 def wrote(people):
@@ -96,6 +96,7 @@ def test_the_lines_are_those_of_the_copied_part(people):
     first, end = map(int, pair.lines.removeprefix("f.py ").split("–"))
     assert (first >= 8, end <= 7 + last) == (True, True)
     assert pair.earlier_lines == f"f.py {first - 4}–{end - 4}"
+    assert pair.text == pair.earlier_text == "\n".join(mine.splitlines()[first - 1 : end])
 
 
 def test_what_everybody_has_is_not_counted(people):
@@ -137,7 +138,7 @@ def test_what_cannot_be_parsed_is_not_compared(text):
 
 def test_the_report_tells_it_to_the_teacher_alone(tmp_path):
     result = Result("<b>.zip", "<b>", False, "graded")
-    pair = Alike("<b>.zip", "old & grey.zip", False, 0.75, "f.py 3–9", "f.py 1–7")
+    pair = Alike("<b>.zip", "old & grey.zip", False, 0.75, "f.py 3–9", "f.py 1–7", "x < 1", "x < 1")
     for earlier, words in (
         ([pair], "old &amp; grey.zip</td><td>75 %</td><td>f.py 3–9</td>"),
         ([], "None."),
@@ -148,5 +149,6 @@ def test_the_report_tells_it_to_the_teacher_alone(tmp_path):
         assert ("Like earlier hand-ins" in report) == (earlier is not None)
         assert words in report
         assert "<b>.zip" not in report
+        assert report.count("<pre>x &lt; 1</pre>") == 2 * bool(earlier)
         [page] = tmp_path.glob("students/*/feedback.html")
         assert "grey" not in page.read_text(encoding="utf-8")
