@@ -86,6 +86,8 @@ def merge(
             texts = {"hand_in": safe(result.hand_in), "student": safe(result.student)}
             sheet.rows[result.hand_in] = sheet.table.add_row(texts)
         row = sheet.rows[result.hand_in]
+        if not sheet.text(row, "student"):
+            sheet.put(row, "student", safe(result.student))
         sheet.put(row, "to_read", safe("; ".join(result.papers)))
         for name, texts_of in further.items():
             sheet.put(row, name, texts_of.get(result.hand_in, ""))

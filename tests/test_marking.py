@@ -174,3 +174,9 @@ def test_a_part_that_the_assignment_no_longer_asks_for_stays_the_teachers(tmp_pa
     assert sheet.read_text().splitlines() == [
         "hand_in,student,essay,latent,injection,experiment,comment,to_read", "a.zip,a,7"
     ]  # fmt: skip
+
+
+def test_a_sheet_without_the_students_column_gets_it_back(tmp_path):
+    sheet = written(tmp_path / "marking.csv", "hand_in,latent\na.zip,1\n")
+    merge(sheet, handed_in("a.zip", student="roe (112)"), ASSIGNMENT)
+    assert merge(sheet, handed_in("b.zip", student="roe (112)"), ASSIGNMENT).marks["b.zip"]["latent"] == 1
