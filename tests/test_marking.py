@@ -180,3 +180,10 @@ def test_a_sheet_without_the_students_column_gets_it_back(tmp_path):
     sheet = written(tmp_path / "marking.csv", "hand_in,latent\na.zip,1\n")
     merge(sheet, handed_in("a.zip", student="roe (112)"), ASSIGNMENT)
     assert merge(sheet, handed_in("b.zip", student="roe (112)"), ASSIGNMENT).marks["b.zip"]["latent"] == 1
+
+
+def test_a_run_with_nothing_new_leaves_the_form_of_every_cell(tmp_path):
+    text = '"hand_in";"student";"latent";"injection";"experiment";"comment";"to_read"\r\n"a.zip";"a";"1,50";"";"";"";""\r\n'
+    sheet = written(tmp_path / "marking.csv", text)
+    merge(sheet, handed_in("a.zip"), ASSIGNMENT)
+    assert sheet.read_bytes() == text.encode()
