@@ -183,7 +183,8 @@ def test_a_sheet_without_the_students_column_gets_it_back(tmp_path):
 
 
 def test_a_run_with_nothing_new_leaves_the_form_of_every_cell(tmp_path):
-    text = '"hand_in";"student";"latent";"injection";"experiment";"comment";"to_read"\r\n"a.zip";"a";"1,50";"";"";"";""\r\n'
+    text = '"hand_in";"student";"latent";"injection";"experiment";"comment";"to_read"\r\n'
+    text += '"a.zip";"a";"1,50";"";"";"";""\r\n'
     sheet = written(tmp_path / "marking.csv", text)
     merge(sheet, handed_in("a.zip"), ASSIGNMENT)
     assert sheet.read_bytes() == text.encode()
