@@ -46,9 +46,7 @@ def _student(folder: Path, assignment: Assignment) -> None:
     for name in TOP_FILES:
         shutil.copyfile(root / name, folder / name)
     (folder / "assignment.toml").write_text(assignment.source, encoding="utf-8")
-    (folder / "Makefile").write_text(
-        student_makefile((root / "Makefile").read_text(encoding="utf-8")), encoding="utf-8"
-    )
+    (folder / "Makefile").write_text(student_makefile((root / "Makefile").read_text()))
     for source, goal in {
         "handout.md": "handout.md",
         "write-up.md": "write-up.md",

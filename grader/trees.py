@@ -10,7 +10,6 @@ from pathlib import Path
 from diffusion_lib.homework.exercises import Exercise
 from diffusion_lib.homework.finding import definitions
 
-TEXTS = {".py", ".sh", ".toml", ".lock", ".md", ".yml", ".ipynb", ".html", ".css", ".js", ""}  # "": Makefile, scripts
 FIXED_DATE = (2020, 1, 1, 0, 0, 0)  # in zips, so that equal trees give equal bytes
 
 
@@ -63,6 +62,9 @@ def definition(module: ast.Module, attribute: str) -> ast.FunctionDef | None:
     """The function called ``attribute`` ("f" or "Class.f") in a syntax tree; the last, where there are several."""
     found = definitions(module, attribute)
     return found[-1] if found else None
+
+
+TEXTS = {".py", ".sh", ".toml", ".lock", ".md", ".yml", ".ipynb", ".html", ".css", ".js", ""}  # "": Makefile, scripts
 
 
 def pack_folder(folder: Path, target: Path, *, inside: bool = True) -> None:

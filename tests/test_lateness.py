@@ -21,7 +21,7 @@ DUE = datetime(2026, 12, 1, 23, 59)
 def assignment(tmp_path, due="due = 2026-12-01T23:59:00\n", late=""):
     text = assignment_path().read_text(encoding="utf-8")
     path = tmp_path / "assignment.toml"
-    path.write_text(due + text + late, encoding="utf-8")
+    path.write_text(f"{text}\n[late]\n{due}{late}", encoding="utf-8")
     return load_assignment(path)
 
 
@@ -56,7 +56,7 @@ def test_a_due_date_of_another_kind_is_refused(tmp_path, text, words):
 
 def test_a_share_above_everything_is_refused(tmp_path):
     with pytest.raises(ValueError, match="each_day"):
-        assignment(tmp_path, late="\n[late]\neach_day = 10\n")
+        assignment(tmp_path, late="each_day = 10\n")
 
 
 def test_the_time_is_the_names_or_the_newest_files(tmp_path):
@@ -168,7 +168,7 @@ def table(path):
 
 
 def test_sheet_grades_and_report_tell_it_and_the_total_stays(tmp_path):
-    given = assignment(tmp_path, late="\n[late]\neach_day = 0.25\n")
+    given = assignment(tmp_path, late="each_day = 0.25\n")
     (tmp_path / "extensions.csv").write_text("student,late_days\nroe,1\nnobody,2\n", encoding="utf-8")
     late = result(at=DUE + timedelta(days=2, seconds=1))
     late.exercises = {"q_sample": {"points": 4.0, "worth": 4.0, "passed": True, "lines": [], "mistakes": []}}

@@ -147,7 +147,7 @@ def test_a_newer_checker_or_assignment_grades_again_and_another_deadline_does_no
     home, known = class_of_one
     text = assignment_path().read_text(encoding="utf-8")
     assert [known(), known()] == [False, True]
-    assert known("due = 2026-12-01\n" + text.replace('title = "', 'title = "The '))
+    assert known(text.replace('title = "', 'title = "The ') + "\n[late]\ndue = 2026-12-01\n")
     assert not known(text.replace("q_sample = { points = 1 }", "q_sample = { points = 2 }", 1))
     assert load_result(home / "out", "roe.zip").exercises["q_sample"]["worth"] == 2
     assert not known()

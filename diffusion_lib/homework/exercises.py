@@ -165,7 +165,7 @@ def _assignment(text: str) -> Assignment:
         layers={layer: float(table["credit"]["layers"][layer]) for layer in ("S", "G", "T")},
         named_mistake=float(table["credit"]["named_mistake"]),
         source=text,
-        due=_due(table.get("due")),
+        due=_due(table.get("late", {}).get("due")),
         late_share=float(table.get("late", {}).get("each_day", 0)),
     )
 
