@@ -14,7 +14,7 @@ Unsafe = Annotated[bool, typer.Option("--unsafe", help="Run hand-ins without pro
 
 def enter(app: typer.Typer) -> None:
     """Add the teacher's commands to the students'."""
-    for command in (build, grade, selftest, gradescope, record):
+    for command in (build, grade, gradebook, selftest, gradescope, record):
         app.command()(command)
     app.add_typer(inventory_app, name="inventory")
 
@@ -52,34 +52,49 @@ def grade(
     out: Annotated[Path, typer.Option(help="Folder for the results; a run that was stopped continues there.")],
     jobs: Annotated[int, typer.Option(min=1, help="Hand-ins at a time.")] = 2,
     assignment: AssignmentFile = None,
+    earlier: Annotated[
+        list[Path] | None, typer.Option(help="A folder of another year's hand-ins, to compare the code with.")
+    ] = None,
     unsafe: Unsafe = False,
 ) -> None:
     """Grade a folder of hand-ins: grades.csv, marking.csv, report.html, and a page for each student."""
-    from tqdm import tqdm
+    from grader.rounds import run
 
-    from grader import grading
-    from grader.hand_ins import discover
-    from grader.reports import write_reports
-
-    chosen, results, known = _assignment(assignment), [], 0
     try:
-        total = len(discover(hand_ins))
-        if not total:
-            raise ValueError(f"{hand_ins} holds no .zip and no folder.")
-        with tqdm(total=total, unit="hand-in", desc="grading") as bar:
-            for result, was_known in grading.grade(hand_ins, out, chosen, jobs=jobs, unsafe=unsafe):
-                results.append(result)
-                known += was_known
-                bar.update()
-        write_reports(out, results, chosen)
+        done = run(hand_ins, out, _assignment(assignment), jobs=jobs, unsafe=unsafe, earlier=earlier or ())
     except (ValueError, OSError) as error:
         raise _stop(error) from None
-    failed = [result.hand_in for result in results if result.status == "not graded"]
-    typer.echo(f"{total} hand-ins, {known} of them graded before. See {out / 'report.html'} and {out / 'grades.csv'}.")
+    told = f"{len(done.results)} hand-ins, {done.known} of them graded before."
+    typer.echo(f"{told} See {out / 'report.html'} and {out / 'grades.csv'}.")
+    if done.changed:
+        typer.echo(done.changed)
     typer.echo(f"Written parts: fill in {out / 'marking.csv'} and run this again.")
-    if failed:
-        typer.echo(f"Error: not graded, run this again: {', '.join(sorted(failed))}. See the report.", err=True)
+    if done.failed:
+        typer.echo(f"Error: not graded, run this again: {', '.join(done.failed)}. See the report.", err=True)
         raise typer.Exit(1)
+
+
+def gradebook(
+    export: Annotated[Path, typer.Argument(help="The .csv that Canvas or Moodle exported.")],
+    results: Annotated[Path, typer.Argument(help="The folder that grade wrote.")],
+    out: Annotated[Path | None, typer.Option(help="The file to import; by default RESULTS/EXPORT.")] = None,
+    column: Annotated[str, typer.Option(help="Where the points belong, or a part of its name.")] = "",
+    points: Annotated[str, typer.Option(help="A column of grades.csv.")] = "total",
+) -> None:
+    """Fill the points into the table of Canvas or Moodle; everything else in it stays as it is."""
+    from grader.gradebook import fill
+
+    target = out or results / export.name
+    try:
+        if target.resolve() == export.resolve():
+            raise ValueError(f"{target} is the export itself. Name another file with --out.")
+        filled = fill(export, results / "grades.csv", column=column, points=points)
+        filled.table.write(target)
+    except (ValueError, OSError) as error:
+        raise _stop(error) from None
+    typer.echo(f"{filled.system}: {filled.count} students have their points under {filled.column}. Import {target}.")
+    for line in filled.told:
+        typer.echo(line)
 
 
 def selftest(
@@ -117,7 +132,8 @@ def gradescope(submission: Path, results: Path) -> None:
         record = kept_record(list(chosen.exercises), key=KEY)
         result = grade_one(HandIn("submission", submission, "submission"), chosen, record, sandbox)
     results.parent.mkdir(parents=True, exist_ok=True)
-    results.write_text(json.dumps(as_gradescope(result, {}, chosen), indent=1), encoding="utf-8")
+    told = as_gradescope(result, {}, chosen, hidden=True)
+    results.write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
 def record() -> None:

@@ -11,24 +11,27 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from queue import Queue
 from typing import Any
 
 from diffusion_lib.homework.checks import LAYERS, NOT_WRITTEN, Verdict, explained, judge
-from diffusion_lib.homework.exercises import Assignment, Exercise, get
+from diffusion_lib.homework.exercises import Assignment, Exercise, get, tree
 from diffusion_lib.homework.finding import parsed
 from diffusion_lib.homework.formerly import former_imports
 from diffusion_lib.homework.records import Record
 from grader.archives import walk
-from grader.hand_ins import HandIn, discover
+from grader.hand_ins import HandIn, discover, time_of
+from grader.likeness import fingerprint
 from grader.reading import read
 from grader.recording import kept_record
 from grader.runs import summary
 from grader.sandbox.client import Sandbox
-from grader.trees import definition
+from grader.tables import write_whole
 
 STATUS = ("graded", "superseded", "unreadable", "unclear", "not graded", "left aside")
+OPEN = ("unclear", "not graded")  # no points yet, and so no 0 either
 KEY = 7  # the grader's own questions: other numbers than the students' copies hold
 
 
@@ -45,8 +48,13 @@ class Result:
     exercises: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> points, worth, lines, mistakes, layers
     run: str = ""  # of the experiment, in few words; empty where none is asked for, or nothing could be read
     run_notes: list[str] = field(default_factory=list)  # the same in sentences, for the teacher alone
+    for_teacher: list[str] = field(default_factory=list)  # notes that may name other students
+    losses: list[str] = field(default_factory=list)  # of each epoch of the runs that came along
+    histories: list[str] = field(default_factory=list)  # digests of those runs' histories
     fingerprint: str = ""  # of the code with names taken out, for the integrity note
-    digest: str = ""  # of the hand-in and the assignment: the same digest need not be graded again
+    handed_in: str = ""  # ISO time without a zone, as far as it is known
+    time_from: str = ""  # what tells that time
+    made_of: dict[str, str] = field(default_factory=dict)  # see below; what is made of the same is not graded again
 
     @property
     def points(self) -> float:
@@ -73,12 +81,7 @@ def grade_one(hand_in: HandIn, assignment: Assignment, record: Record, sandbox: 
     if _left_out(hand_in, result):
         return result
     read(hand_in, [get(name) for name in assignment.exercises])
-    result.notes, result.papers = hand_in.notes, hand_in.papers
-    if hand_in.problem:
-        result.status = "unreadable"
-        result.notes.append(hand_in.problem)
-    elif "experiment" in assignment.written:
-        result.run, result.run_notes = summary(hand_in.runs)
+    _tell(hand_in, result, runs="experiment" in assignment.written)
     for name, worth in assignment.exercises.items():
         verdict = _verdict(hand_in, name, assignment, record, sandbox)
         result.exercises[name] = {
@@ -103,6 +106,19 @@ def _left_out(hand_in: HandIn, result: Result) -> bool:
     elif hand_in.aside:
         result.status, result.notes = "left aside", [hand_in.problem] if hand_in.problem else []
     return result.status != "graded"
+
+
+def _tell(hand_in: HandIn, result: Result, *, runs: bool) -> None:
+    """What reading found out: notes, when it was handed in, and where ``runs`` are asked for, whose they are."""
+    result.handed_in, result.time_from = time_of(hand_in)
+    result.notes, result.for_teacher, result.papers = hand_in.notes, hand_in.for_teacher, hand_in.papers
+    if hand_in.problem:
+        result.status = "unreadable"
+        result.notes.append(hand_in.problem)
+    elif runs:
+        result.run, result.run_notes = summary(hand_in.runs)
+        result.losses = [epoch for run in hand_in.runs for epoch in run.losses]
+        result.histories = [run.history for run in hand_in.runs if run.history]
 
 
 def _verdict(hand_in: HandIn, name: str, assignment: Assignment, record: Record, sandbox: Sandbox) -> Verdict:
@@ -152,38 +168,48 @@ def _run(hand_in: HandIn, exercise: Exercise, assignment: Assignment, record: Re
     return max(reversed(verdicts), key=lambda verdict: (credit(verdict, 1.0, assignment), not verdict.problem))
 
 
-def fingerprint(sources: dict[str, str], assignment: Assignment) -> str:
-    """A hash of the graded functions' syntax trees with docstrings and all names taken out; empty if incomplete."""
-    trees = []
-    for name in assignment.exercises:
-        try:
-            function = definition(ast.parse(sources.get(get(name).path, "")), get(name).attribute)
-        except (SyntaxError, ValueError, RecursionError):
-            return ""
-        if function is None or any(isinstance(n, ast.Raise) for n in function.body):
-            return ""
-        names: dict[str, str] = {}
-        for node in ast.walk(function):
-            if isinstance(node, ast.Name):
-                node.id = names.setdefault(node.id, f"n{len(names)}")
-            elif isinstance(node, ast.arg):
-                node.arg, node.annotation = names.setdefault(node.arg, f"n{len(names)}"), None
-        first = function.body[0]
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            function.body = function.body[1:] or [ast.Pass()]
-        trees.append("".join(ast.dump(node) for node in function.body))
-    return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:16]
+TELL = {
+    "commands",
+    "gradebook",
+    "gradescope",
+    "handout",
+    "lateness",
+    "likeness",
+    "marking",
+    "pages",
+    "regrade",
+    "reports",
+    "rounds",
+    "selftest",
+    "strangers",
+    "tables",
+}  # of this package: what changes no verdict
+UNGRADED = {"title", "deadline", "source", "due", "late_share", "rules", "written", "questions"}  # of an assignment
 
 
-def digest(hand_in: HandIn, assignment: Assignment) -> str:
-    """What a stored result belongs to: the hand-in's names, sizes and times, the assignment, and what a result says."""
-    said = [f.name for f in fields(Result)]
-    hasher = hashlib.sha256(f"{assignment.source}{hand_in.superseded_by}{KEY}{said}".encode())
+def made_of(hand_in: HandIn, assignment: Assignment) -> dict[str, str]:
+    """What a result hangs on: the hand-in's names, sizes and times, what the assignment asks and pays, the checker."""
+    hasher = hashlib.sha256(hand_in.superseded_by.encode())
     for top in (hand_in.path, *hand_in.more):
         inside = top.is_dir() and not top.is_symlink()
         for path in [top / os.fsdecode(name) for name in walk(top)] if inside else [top]:
             status = path.lstat()
             hasher.update(repr((os.fsencode(path.name), status.st_size, status.st_mtime_ns)).encode())
+    asked = [(name, value) for name, value in vars(assignment).items() if name not in UNGRADED]
+    asked_digest = hashlib.sha256(repr((asked, list(assignment.written))).encode()).hexdigest()
+    return {"hand-in": hasher.hexdigest(), "assignment": asked_digest, "checker": _checker()}
+
+
+@cache
+def _checker() -> str:
+    """A digest of the library, the checks and what a result says."""
+    hasher = hashlib.sha256(f"{KEY}{[f.name for f in fields(Result)]}".encode())
+    library, rooms = tree() / "diffusion_lib", ("catalogue", "sandbox")
+    paths = [p for p in (tree() / "grader").glob("*.py") if p.stem not in TELL]
+    paths += [*library.glob("*.py"), *library.glob("homework/*.py")]
+    paths += [p for room in rooms for p in (tree() / "grader" / room).glob("*") if p.is_file()]
+    for path in sorted(paths):
+        hasher.update(path.name.encode() + b"\0" + path.read_bytes())
     return hasher.hexdigest()
 
 
@@ -195,7 +221,7 @@ def grade(
     waiting = []
     for hand_in in discover(folder):
         stored = load_result(out, hand_in.key)
-        if stored and stored.digest == digest(hand_in, assignment):
+        if stored and stored.made_of == made_of(hand_in, assignment):
             yield stored, True
         else:
             waiting.append(hand_in)
@@ -230,7 +256,7 @@ def _graded(hand_in: HandIn, out: Path, assignment: Assignment, record: Record, 
     """
     try:
         result = grade_one(hand_in, assignment, record, sandbox)
-        result.digest = digest(hand_in, assignment)
+        result.made_of = made_of(hand_in, assignment)
     except Exception as error:
         result = Result(hand_in.name, hand_in.student, hand_in.late, "not graded")
         result.notes = [f"Grading failed, run it again: {type(error).__name__}: {error}"]
@@ -240,17 +266,24 @@ def _graded(hand_in: HandIn, out: Path, assignment: Assignment, record: Record, 
 
 
 def store_result(out: Path, key: str, result: Result) -> None:
-    """Write a result so that a reader sees the old file or the whole new one."""
+    """Write a result."""
     folder = out / "students" / key
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "result.json.part"
-    part.write_text(json.dumps(asdict(result), indent=1, ensure_ascii=False), encoding="utf-8")
-    part.replace(folder / "result.json")
+    write_whole(folder / "result.json", json.dumps(asdict(result), indent=1, ensure_ascii=False))
 
 
 def load_result(out: Path, key: str) -> Result | None:
     """What :func:`store_result` wrote; None where there is nothing, or nothing readable."""
     try:
-        return Result(**json.loads((out / "students" / key / "result.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return result_of(json.loads((out / "students" / key / "result.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def result_of(entry: Any) -> Result | None:
+    """A stored result, of an earlier version of the grader as well; None where it is none."""
+    known = {f.name for f in fields(Result)}
+    try:
+        return Result(**{name: value for name, value in entry.items() if name in known})
+    except (AttributeError, TypeError):
         return None

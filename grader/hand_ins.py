@@ -1,20 +1,26 @@
 """Find the hand-ins in a folder: whose each is, which files make one, which is the newest.
 
-Understood are the names of Canvas (``name_112_3001_file.zip``), of Moodle (``Name_123_assignsubmission_file_``), and
-names that students choose. What is none of these is told, never dropped.
+Understood are the names of Canvas (``name_112_3001_file.zip``), of Moodle (``Name_123_assignsubmission_file_``), of
+Blackboard (``Homework_name_attempt_2026-12-01-23-59-00_file.zip``), and names that students choose. What is none of
+these is told, never dropped.
 """
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
-from grader.archives import is_archive, stem
+from grader.archives import BROKEN, is_archive, newest, stem
 from grader.runs import Run
 
 CANVAS = re.compile(r"^(?P<who>[^_]+)(?P<late>_LATE)?_(?P<user>\d+)_(?P<submission>\d+)_(?P<file>.*)$", re.DOTALL)
 MOODLE = re.compile(r"^(?P<who>[^_]+)_(?P<user>\d+)_assignsubmission_[a-z]+_?(?P<file>.*)$", re.DOTALL)
+BLACKBOARD = re.compile(r"^.+_(?P<who>[^_]+)_attempt_(?P<time>\d{4}(-\d\d){5})(_(?P<file>.*))?$", re.DOTALL)
 COPY = re.compile(r" \(\d+\)$")  # as browsers number what they have already
+BY_NAME, BY_FILES = "the course system's file name", "the newest file inside"
+MOST_KEY = 100  # bytes
 READABLE = (".py", ".ipynb")  # single files that can be graded
 
 
@@ -34,7 +40,8 @@ class HandIn:
     in_notebooks: dict[str, str] = field(default_factory=dict)  # function -> the notebook that defines it
     unclear: list[str] = field(default_factory=list)  # files any of which might be meant
     unclear_code: bool = False  # is a function written where it is not graded?
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # the student may read them
+    for_teacher: list[str] = field(default_factory=list)  # may name other students
     runs: list[Run] = field(default_factory=list)  # of the experiment
     papers: list[str] = field(default_factory=list)  # notebooks and write-ups, for the person who marks them
     problem: str = ""  # why nothing could be read
@@ -47,8 +54,15 @@ class HandIn:
 
 
 def key_of(name: str) -> str:
-    """The folder of a hand-in's results."""
-    return re.sub(r"[^\w.-]+", "_", name)[:100].lstrip(".") or "unnamed"
+    """The folder of a hand-in's results: readable, at most 100 bytes, and another for every other name.
+
+    A name that does not fit as it is carries a digest of itself.
+    """
+    plain = re.sub(r"[^\w.-]+", "_", name).lstrip(".")
+    if plain and plain == name and len(name.encode()) <= MOST_KEY:
+        return name
+    mark = hashlib.sha256(os.fsencode(name)).hexdigest()[:10]
+    return f"{plain.encode()[: MOST_KEY - 11].decode(errors='ignore') or 'unnamed'}-{mark}"
 
 
 def printable(name: str) -> str:
@@ -70,9 +84,10 @@ def discover(folder: Path) -> list[HandIn]:
     found = [*_joined(found), *aside]
     keys: dict[str, int] = {}
     for hand_in in found:
-        keys[hand_in.key] = keys.get(hand_in.key, 0) + 1
-        if keys[hand_in.key] > 1:
-            hand_in.name += f"~{keys[hand_in.key]}"
+        key = hand_in.key.casefold()  # also where results are copied to a disk that knows no capitals
+        keys[key] = keys.get(key, 0) + 1
+        if keys[key] > 1:
+            hand_in.name += f"~{keys[key]}"
     return found
 
 
@@ -80,6 +95,8 @@ def _hand_in(path: Path) -> HandIn:
     name = printable(path.name)
     match = CANVAS.match(stem(name)) or MOODLE.match(stem(name))
     student = f"{match['who']} ({match['user']})" if match else stem(name)
+    if tried := BLACKBOARD.match(stem(name)):
+        student = tried["who"]
     hand_in = HandIn(name, path, student, late=bool(match and match.groupdict().get("late")))
     hidden = name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
     if hidden or not (path.is_dir() or is_archive(name) or name.lower().endswith(READABLE)):
@@ -96,7 +113,33 @@ def _named(hand_in: HandIn) -> tuple[str, str]:
         return hand_in.student, re.sub(r"(-\d+)?(\.\w+)?$", r"\2", COPY.sub("", match["file"]))
     if MOODLE.match(name):
         return hand_in.student, hand_in.name
+    if match := BLACKBOARD.match(name):
+        return f"blackboard {hand_in.student}", match["file"] or ""
     return hand_in.name, ""
+
+
+def named_time(name: str) -> datetime | None:
+    """When a file was handed in, where its name says it."""
+    match = BLACKBOARD.match(stem(name))
+    try:
+        return datetime.strptime(match["time"], "%Y-%m-%d-%H-%M-%S") if match else None
+    except ValueError:
+        return None
+
+
+def time_of(hand_in: HandIn) -> tuple[str, str]:
+    """When it was handed in, as far as can be told, as ISO text without a zone; and what tells it. Both may be empty.
+
+    Blackboard writes the time into the name. Canvas and Moodle do not; there the newest file inside is told, as the
+    student's own machine dated it: it was handed in then or later.
+    """
+    if when := named_time(hand_in.name):
+        return when.isoformat(), BY_NAME
+    try:
+        times = [found for path in (hand_in.path, *hand_in.more) if (found := newest(path))]
+    except (*BROKEN, OverflowError):
+        times = []
+    return (max(times).isoformat(), BY_FILES) if times else ("", "")
 
 
 def _mark_older(found: list[HandIn]) -> None:
@@ -125,7 +168,7 @@ def _tell_numbered(found: list[HandIn]) -> None:
         if len(group) > 1 and not CANVAS.match(stem(group[0].name)):
             names = ", ".join(h.name for h in group)
             for hand_in in group:
-                hand_in.notes.append(f"{names}: counted as {len(group)} hand-ins. Are they of one student?")
+                hand_in.for_teacher.append(f"{names}: counted as {len(group)} hand-ins. Are they of one student?")
 
 
 def _joined(found: list[HandIn]) -> list[HandIn]:

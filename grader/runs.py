@@ -3,6 +3,7 @@
 Told to the teacher, and worth no points: the files are the student's own, so they are evidence and no proof.
 """
 
+import hashlib
 import json
 import platform
 import re
@@ -10,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import combinations
 from typing import Any
 
 from diffusion_lib.homework.digests import digest
@@ -30,6 +32,8 @@ class Run:
 
     faults: tuple[str, ...]
     words: str
+    losses: tuple[str, ...] = ()  # of each epoch, those that the course ships left out
+    history: str = ""  # a digest of history.jsonl
 
 
 def read_runs(files: Files, sources: Mapping[str, str]) -> list[Run]:
@@ -71,7 +75,30 @@ def _run(folder: str, loads: Files, digests: dict[str, str] | None) -> Run:
             said.append(("not readable", str(error)))
     faults, words = zip(*said, strict=True)
     place = ascii(folder)[1:-1] or "a run at the top"
-    return Run(tuple(dict.fromkeys(filter(None, faults))), f"{place}: {' '.join(dict.fromkeys(words))}")
+    told = f"{place}: {' '.join(dict.fromkeys(words))}"
+    return Run(tuple(dict.fromkeys(filter(None, faults))), told, *_fingerprints(loads))
+
+
+def _fingerprints(loads: Files) -> tuple[tuple[str, ...], str]:
+    """By what one history is known in two hand-ins: the losses of its epochs, and the whole text."""
+    try:
+        text = _text(loads, "history.jsonl")
+    except ValueError:
+        return (), ""
+    own = [epoch for epoch in _epochs(text) if epoch not in _shipped()]
+    return tuple(f"{train!r} {held_out!r}" for train, held_out in own), hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def shared(runs: Mapping[str, tuple[list[str], list[str]]]) -> list[str]:
+    """In words, which hand-ins hold epochs of the same losses; ``runs``: hand-in -> (losses, histories)."""
+    told = []
+    for (one, (losses, histories)), (other, (others, files)) in combinations(sorted(runs.items()), 2):
+        if same := len(set(losses) & set(others)):
+            whole = "one of their histories is the same to the last byte, the seconds of its epochs included"
+            part = "their histories differ elsewhere, as those of two runs do"
+            alike = whole if set(histories) & set(files) else part
+            told.append(f"{one} and {other}: the same losses in {same} epoch{'s' * (same > 1)}; {alike}.")
+    return told
 
 
 def _code(digests: dict[str, str] | None, loads: Files) -> Said:

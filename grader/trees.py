@@ -64,8 +64,14 @@ def definition(module: ast.Module, attribute: str) -> ast.FunctionDef | None:
     return found[-1] if found else None
 
 
+TEXTS = {".py", ".sh", ".toml", ".lock", ".md", ".yml", ".ipynb", ".html", ".css", ".js", ""}  # "": Makefile, scripts
+
+
 def pack_folder(folder: Path, target: Path, *, inside: bool = True) -> None:
-    """Zip the files under ``folder``, ``inside`` one folder of its name or at the top."""
+    """Zip the files under ``folder``, ``inside`` one folder of its name or at the top.
+
+    Lines of text end as Linux wants them, whichever system packs: Make and the shell read no other script.
+    """
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):
             relative = path.relative_to(folder)
@@ -73,4 +79,5 @@ def pack_folder(folder: Path, target: Path, *, inside: bool = True) -> None:
                 name = f"{folder.name}/{relative.as_posix()}" if inside else relative.as_posix()
                 info = zipfile.ZipInfo(name, FIXED_DATE)
                 info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o755 << 16
-                archive.writestr(info, path.read_bytes())
+                data = path.read_bytes()
+                archive.writestr(info, data.replace(b"\r\n", b"\n") if path.suffix in TEXTS else data)

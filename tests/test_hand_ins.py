@@ -209,7 +209,7 @@ def test_students_are_known_by_the_names_that_the_course_system_gives(rows, grad
     assert "roe_112_3002_notebooks.zip" not in rows  # one hand-in of two files, both named
     assert "roe_112_3002_notebooks.zip" in " ".join(stored(graded, "roe_112_3001_code")["notes"])
     assert stored(graded, "roe_112_3001_code")["papers"] == ["roe_112_3002_notebooks.zip/notebooks/01.ipynb"]
-    assert "of one student?" in " ".join(stored(graded, "homework_1")["notes"])
+    assert "of one student?" in " ".join(stored(graded, "homework_1")["for_teacher"])
 
 
 def test_where_the_right_file_cannot_be_told_the_teacher_is_asked(rows, graded):
@@ -237,7 +237,7 @@ def test_every_row_of_the_marking_sheet_stays_and_is_in_the_report(graded):
     sheet.write_text("\n".join([*rows[:2], "max.zip,max,1,2,3,fine,"]) + "\n", encoding="utf-8")
     write_reports(sheet.parent, results[:1], assignment)
     assert "max.zip" in (sheet.parent / "report.html").read_text(encoding="utf-8")
-    assert "max.zip,,1,2,3,fine," in sheet.read_text(encoding="utf-8").splitlines()
+    assert "max.zip,max,1,2,3,fine," in sheet.read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize("name", [*RIGHT_CODE, "helper", "three"])

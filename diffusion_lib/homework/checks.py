@@ -95,7 +95,7 @@ def judge(exercise: Exercise, seen: Observation, record: Record) -> Verdict:
     entry = record[exercise.name]
     got = entry.flatten(seen)
     passes = [_same(entry, got, accepted) for accepted in entry.accepted]
-    best = max(range(len(passes)), key=lambda i: sum(passes[i]))
+    best = max(range(len(passes)), key=lambda i: (sum(passes[i]), _entries(entry, got, entry.accepted[i])))
     layers = {
         layer: all(ok for name, ok in zip(entry.cases, passes[best], strict=True) if name.startswith(layer))
         for layer in LAYERS
@@ -113,6 +113,12 @@ def _same(entry: Entry, got: Tensor, known: Tensor) -> list[bool]:
     """Case by case: do two vectors agree?"""
     parts = zip(entry.cases, entry.slices, strict=True)
     return [bool(close(case, got[part], known[part]).all()) for case, part in parts]
+
+
+def _entries(entry: Entry, got: Tensor, known: Tensor) -> int:
+    """How many numbers of two vectors agree."""
+    parts = zip(entry.cases, entry.slices, strict=True)
+    return sum(int(close(case, got[part], known[part]).sum()) for case, part in parts)
 
 
 def _named(entry: Entry, got: Tensor) -> list[dict[str, str]]:
@@ -157,7 +163,7 @@ def _evidence(entry: Entry, seen: Observation, failed: list[str], accepted: Tens
         elif wanted.ndim == 4 and len(wanted) == 5:
             lines.append(f"{name[2:]}: {_by_level(name, seen.values[name], wanted)}")
         else:
-            lines.append(f"{name[2:]}: expected {_short(wanted)}, received {_short(seen.values[name])}")
+            lines.append(f"{name[2:]}: {_apart(name, seen.values[name], wanted)}")
         if len(lines) == 3:
             lines.append(f"and {len(failed) - 3} more") if len(failed) > 3 else None
             break
@@ -176,9 +182,15 @@ def _by_level(case: str, got: Tensor, wanted: Tensor) -> str:
     )
 
 
-def _short(values: Tensor) -> str:
-    shown = [f"{v:.4g}" for v in values.flatten()[:6].tolist()]
-    return ", ".join(shown) + (" …" if values.numel() > 6 else "")
+def _apart(case: str, got: Tensor, wanted: Tensor) -> str:
+    """The first number that differs, and how many do."""
+    wrong = (~close(case, got, wanted)).flatten().nonzero().flatten().tolist()
+    expected, received = (values.flatten()[wrong[0]].item() for values in (wanted, got))
+    digits = next((d for d in (4, 6, 9) if f"{expected:.{d}g}" != f"{received:.{d}g}"), 17)
+    told = f"expected {expected:.{digits}g}, received {received:.{digits}g}"
+    if wanted.numel() == 1:
+        return told
+    return f"{len(wrong)} of {wanted.numel()} numbers differ, the first is number {wrong[0] + 1}: {told}"
 
 
 NOT_WRITTEN = "It is not written yet."

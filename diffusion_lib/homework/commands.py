@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The homework.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def homework() -> None:
+    """The homework."""
+    from diffusion_lib.homework.printing import on_any_code_page
+
+    on_any_code_page()
 
 
 @app.command()

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,8 @@ class Assignment:
     layers: Mapping[str, float]  # "S", "G", "T" -> share of an exercise's points
     named_mistake: float  # share of the points for code whose only fault is one mistake of the catalogue
     source: str  # the file's text
+    due: datetime | None = None  # local time of the machine that grades; None: lateness is not counted
+    late_share: float = 0.0  # of the total, for each day late: what a teacher's calculation takes off
 
     @property
     def points(self) -> float:
@@ -145,6 +148,8 @@ def load_assignment(path: Path) -> Assignment:
     worth = [*assignment.exercises.values(), *(points for _, points, _ in assignment.written.values()), *layers]
     if min(worth) < 0 or not 0 <= named <= 1 or abs(sum(layers) - 1) > 1e-9:
         raise ValueError(f"{path}: points must not be negative, named_mistake lies in 0 ... 1, layers add up to 1.")
+    if not 0 <= assignment.late_share <= 1:
+        raise ValueError(f"{path}: each_day lies in 0 ... 1, and is {assignment.late_share:g}.")
     return assignment
 
 
@@ -160,7 +165,20 @@ def _assignment(text: str) -> Assignment:
         layers={layer: float(table["credit"]["layers"][layer]) for layer in ("S", "G", "T")},
         named_mistake=float(table["credit"]["named_mistake"]),
         source=text,
+        due=_due(table.get("late", {}).get("due")),
+        late_share=float(table.get("late", {}).get("each_day", 0)),
     )
+
+
+def _due(value: Any) -> datetime | None:
+    """A date and time of TOML as local time without a zone; a date alone is its last second."""
+    if value is None or (isinstance(value, datetime) and value.tzinfo is None):
+        return value
+    if isinstance(value, datetime):
+        return value.astimezone().replace(tzinfo=None)
+    if isinstance(value, date):
+        return datetime.combine(value, time(23, 59, 59))
+    raise TypeError(f"due is {value!r}, and should be like 2026-12-01T23:59:00, without quotation marks")
 
 
 def tree() -> Path:

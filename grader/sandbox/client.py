@@ -15,7 +15,6 @@ from safetensors import SafetensorError, safe_open
 from diffusion_lib.homework.exercises import EXERCISES, Exercise, get, tree
 from diffusion_lib.homework.probing import Observation
 from diffusion_lib.homework.records import RECORD_FILE
-from grader.sandbox import lockdown
 from grader.trees import copy_package
 
 ROOM = Path(__file__).parent
@@ -48,16 +47,35 @@ class Ran:
     notes: list[str] = field(default_factory=list)
 
 
+def lacking() -> str:
+    """What this machine lacks to shut hand-ins in; empty where it can."""
+    if sys.platform != "linux":
+        return f"this is {sys.platform}, and only Linux has Landlock and seccomp"
+    from grader.sandbox import lockdown  # it cannot be imported elsewhere
+
+    return lockdown.missing()
+
+
+def refuse(lack: str, *, unsafe: bool) -> None:
+    """Say in a sentence what grading needs, where it is not there."""
+    if sys.platform == "win32":
+        raise ValueError(
+            "Grading runs students' code in a sandbox, and that needs Linux (5.13 or newer, with Landlock and "
+            "seccomp): use a Linux machine, a virtual one is enough, or Gradescope."
+        )
+    if lack and not unsafe:
+        raise ValueError(
+            f"Hand-ins cannot be shut in here: {lack}. Grade on Linux or on Gradescope, or pass --unsafe to run them "
+            "without protection."
+        )
+
+
 class Sandbox:
     """Two servers, one without the answers of the exercises ``taken`` and one where ``q_sample`` is given."""
 
     def __init__(self, key: int, taken: Collection[str] = (), *, unsafe: bool = False) -> None:
-        lack = lockdown.missing()
-        if lack and not unsafe:
-            raise ValueError(
-                f"Hand-ins cannot be shut in here: {lack}. Grade on Linux or on Gradescope, or pass --unsafe to run "
-                "them without protection."
-            )
+        lack = lacking()
+        refuse(lack, unsafe=unsafe)
         self.key, self.unsafe = key, bool(lack)
         self.home = Path(tempfile.mkdtemp(prefix="diffusion-grading-"))
         self.servers: dict[str, subprocess.Popen[str]] = {}
