@@ -42,8 +42,9 @@ def open_and_run(page, lab, name):
 
 def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser, lab):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    complaints = []
+    complaints, asked = [], []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda r: None if r.url.startswith((lab[0], "data:", "blob:")) else asked.append(r.url))
     open_and_run(page, lab, "01_forward_process.ipynb")
 
     slider = page.locator(".jp-OutputArea-output input[type=range]").first
@@ -95,6 +96,8 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
     errors = page.evaluate(ERRORS)
     assert errors == 0
     assert not [text for text in complaints if "view for model" in text or "mountPlayer" in text]
+    assert asked == []
+    assert page.get_by_text("Jupyter news").count() == 0  # the pop-up that asks whether news may be fetched
     page.close()
 
 
