@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 NOTEBOOKS := notebooks/*.ipynb
 # Nothing leaves the machine: no news, no check for updates, no list of extensions.
-LAB := --KernelManager.transport_encryption=auto --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly
+LAB := --KernelManager.transport_encryption=auto --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly --LabApp.app_settings_dir=diffusion_lib/showing/lab
 
 .PHONY: help setup lab test lint mutants notebooks figures experiment site bench lock clean
 .DEFAULT_GOAL := help

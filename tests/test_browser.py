@@ -30,10 +30,10 @@ def pixels(canvas):
     return canvas.evaluate("canvas => canvas.toDataURL()")
 
 
-def open_and_run(page, lab, name):
-    """Open the notebook and run all its cells."""
+def open_and_run(page, lab, name, place="lab/workspaces/NEW/tree"):
+    """Open the notebook, in JupyterLab or elsewhere, and run all its cells."""
     address, token = lab
-    page.goto(f"{address}/lab/workspaces/{secrets.token_hex(4)}/tree/{name}?token={token}")
+    page.goto(f"{address}/{place.replace('NEW', secrets.token_hex(4))}/{name}?token={token}")
     page.wait_for_function("() => window.jupyterapp !== undefined", timeout=60_000)
     page.wait_for_function(READY, timeout=90_000)
     page.evaluate(RUN_ALL)
@@ -155,6 +155,32 @@ def test_a_digit_is_drawn_and_brought_back_by_mouse_and_by_keyboard(browser, lab
     page.wait_for_function("node => node.textContent.includes('from t = 509: 50 steps')", arg=status.element_handle())
     assert pixels(state) != result
     keep(page, "sketch_keyboard")
+    assert page.evaluate(ERRORS) == 0
+    page.close()
+
+
+def test_notebook_7_draws_on_the_pad_and_moves_a_slider(browser, lab):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    open_and_run(page, lab, "draw_a_digit.ipynb", "notebooks")
+    assert page.evaluate("window.jupyterapp.name") == "Jupyter Notebook"
+    box = page.locator(".sketch")
+    box.scroll_into_view_if_needed()
+    page.wait_for_timeout(1000)  # the notebook lays out the cells that have come into view
+    box.scroll_into_view_if_needed()
+    pad, seen = box.locator("canvas").nth(0), box.locator("canvas").nth(1)
+    blank, place = pixels(seen), pad.bounding_box()
+    page.mouse.move(place["x"] + 70, place["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(place["x"] + 70, place["y"] + 110, steps=5)
+    page.mouse.up()
+    page.wait_for_function("([c, before]) => c.toDataURL() !== before", arg=[seen.element_handle(), blank])
+    slider = page.locator("[role=group] input[type=range]").first
+    slider.scroll_into_view_if_needed()
+    before = slider.get_attribute("aria-valuetext")
+    slider.focus()
+    page.keyboard.press("End")
+    assert slider.get_attribute("aria-valuetext") != before
+    keep(page, "notebook_7")
     assert page.evaluate(ERRORS) == 0
     page.close()
 

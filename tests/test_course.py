@@ -1,11 +1,15 @@
 """course.py does what make does, and `make lab` keeps to itself."""
 
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import jsonschema
+import jupyterlab
 import pytest
 from conftest import ROOT
 from jupyterlab import NeverCheckForUpdate
@@ -86,3 +90,9 @@ def test_make_lab_asks_nothing_of_the_network():
     assert app.news_url is None
     assert app.check_for_updates_class is NeverCheckForUpdate
     assert app.extension_manager == "readonly"
+    settings = json.loads((ROOT / app.app_settings_dir / "overrides.json").read_text())
+    ((plugin, chosen),) = settings.items()
+    package, name = plugin.split(":")
+    schema = json.loads((Path(jupyterlab.__file__).parent / "schemas" / package / f"{name}.json").read_text())
+    jsonschema.validate(chosen, schema)  # settings of these names and kinds exist
+    assert chosen == {"checkForUpdates": False, "fetchNews": "false"}
