@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 NOTEBOOKS := notebooks/*.ipynb
+# Nothing leaves the machine: no news, no check for updates, no list of extensions.
+LAB := --KernelManager.transport_encryption=auto --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly --LabApp.app_settings_dir=diffusion_lib/showing/lab
 
 .PHONY: help setup lab test lint mutants notebooks figures experiment site bench lock clean
 .DEFAULT_GOAL := help
@@ -23,7 +25,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 lab: setup  ## Open the series in JupyterLab
 	$(BIN)/jupyter trust $(NOTEBOOKS) > /dev/null
-	$(BIN)/jupyter lab --KernelManager.transport_encryption=auto --LabApp.default_url=/lab/tree/notebooks/01_forward_process.ipynb
+	$(BIN)/jupyter lab $(LAB) --LabApp.default_url=/lab/tree/notebooks/01_forward_process.ipynb
 
 test: setup lint  ## Run every check: lint, types, tests, notebooks, browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

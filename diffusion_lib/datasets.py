@@ -83,6 +83,11 @@ def data_root() -> Path:
     return Path(os.environ.get("DIFFUSION_DATA") or cache_root()).expanduser()
 
 
+def mirror(known: Known) -> str:
+    """``$DIFFUSION_MNIST_MIRROR``: the one folder or address that a class takes MNIST's files from; "" without."""
+    return os.environ.get("DIFFUSION_MNIST_MIRROR", "") if known is KNOWN["mnist"] else ""
+
+
 def read(known: Known, split: Split, root: Path) -> tuple[Bytes, Labels]:
     """One split of a known data set, downloaded where need be. :class:`DataError` where it cannot be had."""
     from torchvision import datasets  # imported here: it takes seconds, and only data needs it
@@ -178,19 +183,36 @@ def _fetch(known: Known, root: Path, folder: Path) -> None:
     """Download and unpack into ``folder``, through torchvision; packed files that are there already are used."""
     from torchvision import datasets
 
-    usual = places(known, root)[0]
+    usual, chosen = places(known, root)[0], mirror(known)
     for packed in [*usual.glob("*.gz"), *usual.glob("*.zip")]:
         shutil.copy(packed, folder)
     made = getattr(datasets, known.torchvision)
+    here: dict[str, Any] = {"raw_folder": str(folder)}
     try:
-        type(known.torchvision, (made,), {"raw_folder": str(folder)})(folder, download=True, **known.options)
+        if "://" in chosen:
+            here["mirrors"] = [chosen.rstrip("/") + "/"]
+        elif chosen:
+            _copy(Path(chosen).expanduser(), folder, MNIST_MD5 | dict(made.resources))
+        type(known.torchvision, (made,), here)(folder, download=True, **known.options)
         why = next((words for name in known.files if (words := fault(folder / name))), "")
     except Exception as error:  # of many kinds: sockets, zlib, zipfile, torchvision's own asserts
         why = reason(error, folder)
     if why:
         there = [p for p in places(known, root) if any((p / name).exists() for name in known.files)]
         broken = f"{faults(known, there[0])[0]} in {there[0]}, and a new one cannot be had: " if there else ""
-        raise DataError(f"{broken}{why}; its files, {', '.join(known.files)}, are looked for in {usual}")
+        asked = "asked as DIFFUSION_MNIST_MIRROR says: " if chosen else ""
+        raise DataError(f"{broken}{asked}{why}; its files, {', '.join(known.files)}, are looked for in {usual}")
+
+
+def _copy(source: Path, folder: Path, sums: dict[str, str]) -> None:
+    """MNIST's four files from a class's folder, unpacked or else packed, into ``folder``, each if its sum is right."""
+    for name in MNIST_MD5:
+        found = next((source / n for n in (name, f"{name}.gz") if (source / n).is_file()), None)
+        if found is None:
+            raise DataError(f"{source} has no {name} and no {name}.gz")
+        if not _verified(found, sums[found.name]):
+            raise DataError(f"{found} is another file than the published one")
+        shutil.copy(found, folder)
 
 
 def reason(error: Exception, folder: Path) -> str:
@@ -211,6 +233,8 @@ REASONS = {
     r"\b403\b": "the server or a proxy refused it (403, forbidden)",
     r"CERTIFICATE_VERIFY_FAILED": "the server's certificate is not trusted: a proxy may stand between, "
     "whose certificate SSL_CERT_FILE has to name",
+    r"\b429\b": "the server says that too many ask at once (429): wait a few minutes, or name a folder in "
+    "DIFFUSION_MNIST_MIRROR",
     r"\b404\b": "the server no longer has it (404)",
     r"No space left": "the disk is full",
     r"corrupted|EOFError|BadGzipFile": "the download was cut short or changed on its way",

@@ -17,7 +17,7 @@ from grader.gradescope import write_autograder
 from grader.recording import kept_record
 from grader.trees import copy_package, pack_folder
 
-TOP_FILES = ("pyproject.toml", "requirements.lock", "environment.yml", "LICENSE")
+TOP_FILES = ("course.py", "pyproject.toml", "requirements.lock", "environment.yml", "LICENSE")
 LATER = "*This part of the notebook opens after the deadline.*"
 SOLUTION = "solution"  # tag of notebook cells that would give an answer away
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import live_page
+from reading_times import WORDS_A_MINUTE, spoken
 
 from grader.catalogue.mistakes import MISTAKES, Mistake
 
@@ -41,18 +42,25 @@ live
 debugging
 glossary
 symbols
+figures
+course
 ```
 """
 
 
 def gather(source: Path) -> None:
     """Everything that Sphinx reads, in one folder."""
-    for name in ("conf.py", "glossary.md", "live.md"):
-        shutil.copyfile(SITE / name, source / name)
+    shutil.copyfile(SITE / "conf.py", source / "conf.py")
+    for name in ("course.md", "figures.md", "glossary.md"):
+        (source / name).write_text(timed((SITE / name).read_text(encoding="utf-8")), encoding="utf-8")
+    shutil.copyfile(SITE / "live.md", source / "live.md")
     shutil.copytree(ROOT / "figures", source / "figures")
     shutil.copytree(SITE / "symptoms", source / "_static" / "symptoms")
     styles = (SITE / "site.css", SITE / "live" / "live.css", live_page.SKETCH.with_suffix(".css"))
     (source / "_static" / "site.css").write_text("\n".join(path.read_text(encoding="utf-8") for path in styles))
+    shutil.copyfile(SITE / "site.js", source / "_static" / "site.js")
+    (source / "_templates").mkdir()
+    shutil.copyfile(SITE / "home.html", source / "_templates" / "home.html")
     shutil.copyfile(mathjax(), source / "_static" / "tex-svg.js")
     (source / "notebooks").mkdir()
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -60,8 +68,8 @@ def gather(source: Path) -> None:
         text = json.dumps(readable(json.loads(path.read_text(encoding="utf-8"))))
         (source / "notebooks" / path.name).write_text(text, encoding="utf-8")
     (source / "index.md").write_text(front(notebooks), encoding="utf-8")
-    (source / "debugging.md").write_text(debugging(), encoding="utf-8")
-    (source / "symbols.md").write_text(symbols(), encoding="utf-8")
+    (source / "debugging.md").write_text(timed(debugging()), encoding="utf-8")
+    (source / "symbols.md").write_text(timed(symbols()), encoding="utf-8")
 
 
 def mathjax() -> Path:
@@ -88,6 +96,13 @@ def readable(book: dict[str, Any]) -> dict[str, Any]:
 def inside(text: str) -> str:
     """The text with links to files that are not pages turned into plain words."""
     return re.sub(r"(?<!!)\[([^\]]+)\]\((?!http|#|\d\d_|notebooks/|draw_)[^)]+\)", r"\1", text)
+
+
+def timed(page: str) -> str:
+    """The page with the time it takes under its title; notebooks state theirs."""
+    title, rest = page.split("\n", 1)
+    minutes = max(2, round(spoken(page) / WORDS_A_MINUTE))
+    return f"{title}\n\n*Reading time {minutes} minutes from end to end.*\n{rest}"
 
 
 def front(notebooks: list[Path]) -> str:

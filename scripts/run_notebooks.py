@@ -20,12 +20,22 @@ from traitlets.config import Config
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 MOST_BYTES = 2 * 2**20
+MOST_MEMORY = 1.5 * 2**30  # bytes of a kernel, so that a hub that gives each student 2 GB serves
+PEAK = """import sys
+if sys.platform == "win32":
+    import psutil
+    print(psutil.Process().memory_info().peak_wset)
+else:
+    import resource
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+"""
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
-def execute(path: Path) -> None:
-    """Run the notebook at ``path`` in its own folder and save it in place."""
+def execute(path: Path) -> int:
+    """Run the notebook at ``path`` in its own folder and save it in place; the most bytes that its kernel held."""
     notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(PEAK))
     client = NotebookClient(
         notebook,
         timeout=600,
@@ -36,10 +46,12 @@ def execute(path: Path) -> None:
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute()
+    peak = int(notebook.cells.pop().outputs[0].text)
     clean(notebook)
     text = nbformat.writes(notebook) + "\n"
     check(path, notebook, text)
     path.write_text(text)
+    return peak
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
@@ -99,8 +111,9 @@ def main() -> None:
     os.environ.setdefault("DIFFUSION_PROFILE", "laptop")
     for name in sys.argv[1:]:
         path, start = Path(name), time.perf_counter()
-        execute(path)
-        print(f"{name}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1024:.0f} KiB")
+        peak = execute(path)
+        size, over = path.stat().st_size / 1024, f" (more than {MOST_MEMORY / 2**30} GiB)" if peak > MOST_MEMORY else ""
+        print(f"{name}: {time.perf_counter() - start:.0f} s, {size:.0f} KiB, at most {peak / 2**30:.2f} GiB{over}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,10 @@ html_theme = "sphinx_book_theme"
 html_title = "Diffusion models, digit by digit"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
+templates_path = ["_templates"]
+html_sidebars = {"**": ["home.html", "search-button-field.html", "sbt-sidebar-nav.html"]}
+html_show_search_summary = False  # a page that is opened from disk may not read the others for their first lines
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
@@ -24,4 +28,4 @@ html_theme_options = {
     "footer_content_items": "extra-footer",
     "navbar_persistent": "",
 }
-html_context = {"default_mode": "light"}
+html_context = {"default_mode": "auto"}

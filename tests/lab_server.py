@@ -1,6 +1,7 @@
 """A JupyterLab server for one test or benchmark, and the questions that are asked of its page."""
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 import nbformat
 import pytest
 
+LAB = re.findall(r"^LAB := (.*)$", (Path(__file__).parents[1] / "Makefile").read_text(), re.MULTILINE)[0].split()
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
     "--no-sandbox",
@@ -80,12 +82,8 @@ def serve(home: Path, books: dict[str, nbformat.NotebookNode]) -> Iterator[tuple
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
         f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
-        f"--ServerApp.root_dir={home / 'notebooks'}", "--KernelManager.transport_encryption=auto",
+        f"--ServerApp.root_dir={home / 'notebooks'}", *LAB,
     ]  # fmt: skip
-    (home / "config" / "labconfig").mkdir(parents=True)
-    (home / "config" / "labconfig" / "page_config.json").write_text(
-        '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}'
-    )
     with (home / "log").open("w") as log:
         server = subprocess.Popen(command, env=os.environ | folders, stdout=log, stderr=log, start_new_session=True)
     try:

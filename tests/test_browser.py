@@ -66,11 +66,11 @@ def wait_for_the_kernel(page, expression, expected):
     assert any(page.evaluate(KERNEL_SAYS, [expression, expected]) for _ in range(5000)), f"{expression} != {expected}"
 
 
-def open_and_run(page, lab, name):
-    """Open the notebook and run all its cells."""
+def open_and_run(page, lab, name, place="lab/workspaces/NEW/tree"):
+    """Open the notebook, in JupyterLab or elsewhere, and run all its cells."""
     address, token = lab
     page.set_default_timeout(PATIENCE)
-    page.goto(f"{address}/lab/workspaces/{secrets.token_hex(4)}/tree/{name}?token={token}")
+    page.goto(f"{address}/{place.replace('NEW', secrets.token_hex(4))}/{name}?token={token}")
     page.wait_for_function("() => window.jupyterapp !== undefined")
     page.wait_for_function(READY)
     page.evaluate(RUN_ALL)
@@ -79,8 +79,9 @@ def open_and_run(page, lab, name):
 
 def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser, lab):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    complaints = []
+    complaints, asked = [], []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda r: None if r.url.startswith((lab[0], "data:", "blob:")) else asked.append(r.url))
     open_and_run(page, lab, "01_forward_process.ipynb")
 
     slider = page.locator(".jp-OutputArea-output input[type=range]").first
@@ -119,6 +120,8 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
     errors = page.evaluate(ERRORS)
     assert errors == 0
     assert not [text for text in complaints if "view for model" in text or "mountPlayer" in text]
+    assert asked == []
+    assert page.get_by_text("Jupyter news").count() == 0  # the pop-up that asks whether news may be fetched
     page.close()
 
 
@@ -174,6 +177,32 @@ def test_a_digit_is_drawn_and_brought_back_by_mouse_and_by_keyboard(browser, lab
     page.wait_for_function("node => node.textContent.includes('from t = 509: 50 steps')", arg=status.element_handle())
     assert pixels(state) != result
     keep(page, "sketch_keyboard")
+    assert page.evaluate(ERRORS) == 0
+    page.close()
+
+
+def test_notebook_7_draws_on_the_pad_and_moves_a_slider(browser, lab):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    open_and_run(page, lab, "draw_a_digit.ipynb", "notebooks")
+    assert page.evaluate("window.jupyterapp.name") == "Jupyter Notebook"
+    box = page.locator(".sketch")
+    box.scroll_into_view_if_needed()
+    page.wait_for_timeout(1000)  # the notebook lays out the cells that have come into view
+    box.scroll_into_view_if_needed()
+    pad, seen = box.locator("canvas").nth(0), box.locator("canvas").nth(1)
+    blank, place = pixels(seen), pad.bounding_box()
+    page.mouse.move(place["x"] + 70, place["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(place["x"] + 70, place["y"] + 110, steps=5)
+    page.mouse.up()
+    page.wait_for_function("([c, before]) => c.toDataURL() !== before", arg=[seen.element_handle(), blank])
+    slider = page.locator("[role=group] input[type=range]").first
+    slider.scroll_into_view_if_needed()
+    before = slider.get_attribute("aria-valuetext")
+    slider.focus()
+    page.keyboard.press("End")
+    assert slider.get_attribute("aria-valuetext") != before
+    keep(page, "notebook_7")
     assert page.evaluate(ERRORS) == 0
     page.close()
 

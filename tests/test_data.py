@@ -220,6 +220,69 @@ def test_packed_files_that_are_there_need_no_network(tmp_path, files):
     check_small(load_digits("train", root=tmp_path / "mine"), 6)
 
 
+@pytest.fixture
+def public(serve):
+    """The public mirrors as a server that is asked for nothing: (requests, a function that serves a class's mirror)."""
+    asked = []
+
+    def serve_class(answer):
+        serve(lambda handler: asked.append(handler.path), answer)
+        return MNIST.mirrors.pop()
+
+    return asked, serve_class
+
+
+@pytest.mark.parametrize("kind", ["unpacked", "packed", "both, the packed ones broken", "an address", "an address/"])
+def test_a_class_takes_mnist_from_the_folder_or_the_address_that_its_teacher_names(
+    public, tmp_path, files, monkeypatch, kind
+):
+    asked, serve_class = public
+    packed = {f"{name}.gz": gzip.compress(raw, mtime=0) for name, raw in files.items()}
+    address = serve_class(gives(lambda name: packed[f"{name}.gz"]))
+    held = {
+        "unpacked": files,
+        "packed": packed,
+        "both, the packed ones broken": {**dict.fromkeys(packed, b"-"), **files},
+    }
+    named = str(put(tmp_path / "share", held[kind])) if kind in held else address.rstrip("/") + kind[10:]
+    monkeypatch.setenv("DIFFUSION_MNIST_MIRROR", named)
+    check_small(load_digits("train", root=tmp_path / "cache"), 6)
+    assert {p.name for p in (tmp_path / "cache").rglob("*")} == {"MNIST", "raw", *files}
+    monkeypatch.setenv("DIFFUSION_MNIST_MIRROR", str(tmp_path / "gone"))
+    check_small(load_digits("test", root=tmp_path / "cache"), 4)  # what is there is not fetched again
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda held: held.pop("train-labels-idx1-ubyte"), r"share has no train-labels-idx1-ubyte and no train-.+\.gz"),
+        (lambda held: held.update({"t10k-images-idx3-ubyte": b"other"}), "t10k-images-idx3-ubyte is another file than"),
+        (lambda held: held.clear() or held.update({"train-images-idx3-ubyte.gz": b"x"}), r"ubyte\.gz is another file"),
+    ],
+)
+def test_a_class_folder_with_a_missing_or_another_file_is_told_and_no_other_place_is_asked(
+    public, tmp_path, files, monkeypatch, change, words
+):
+    asked, serve_class = public
+    serve_class(gives(lambda name: b""))
+    held = dict(files)
+    change(held)
+    monkeypatch.setenv("DIFFUSION_MNIST_MIRROR", str(put(tmp_path / "share", held)))
+    with pytest.warns(StandInWarning, match=rf"\(asked as DIFFUSION_MNIST_MIRROR says: .*{words}"):
+        load_digits("train", root=tmp_path / "cache")
+    assert asked == []
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_class_mirror_that_refuses_is_told_and_no_other_place_is_asked(public, tmp_path, files, monkeypatch):
+    asked, serve_class = public
+    monkeypatch.setenv("DIFFUSION_MNIST_MIRROR", serve_class(gives(lambda name: b"", 429)))
+    with pytest.warns(StandInWarning, match=r"DIFFUSION_MNIST_MIRROR says: .*too many ask at once \(429\)"):
+        load_digits("train", root=tmp_path / "cache")
+    assert asked == []
+
+
 PAGE = b"\n<!DOCTYPE html><html>Please sign in</html>"
 
 
@@ -228,6 +291,7 @@ PAGE = b"\n<!DOCTYPE html><html>Please sign in</html>"
     [
         (gives(lambda name: b"", 403), r"refused it \(403, forbidden\)"),
         (gives(lambda name: b"", 407), r"the proxy asks for a name and a password \(407\)"),
+        (gives(lambda name: b"", 429), r"too many ask at once \(429\)"),
         (gives(lambda name: b"", 404), r"no longer has it \(404\)"),
         (gives(lambda name: PAGE), "a web page came instead of the file: the network may ask you to sign in"),
         (gives(lambda name: gzip.compress(b"half")[:9]), "cut short or changed on its way"),

@@ -6,13 +6,34 @@ import sys
 import tomllib
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT
 from lab_server import NEEDS_CHROMIUM, PATIENCE, keep, move_every_slider
 
 from grader.catalogue.mistakes import MISTAKES
 
 LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-PAGES = ["index", "live", "debugging", "glossary", "symbols", *(f"notebooks/{name}" for name in LESSONS)]
+PAGES = [
+    "index",
+    "live",
+    "debugging",
+    "glossary",
+    "symbols",
+    "figures",
+    "course",
+    *(f"notebooks/{name}" for name in LESSONS),
+]
+CUT = """([code, most]) => [...document.querySelectorAll(code)].map(pre => [pre, pre.innerText])
+  .filter(([pre, text]) => pre.scrollWidth > pre.clientWidth && text.split("\\n").every(line => line.length <= most))
+  .map(([_, text]) => text)"""  # blocks of code whose lines, of at most so many characters, do not fit
+REACHABLE = "() => [...document.querySelectorAll('pre')].every(p => p.tabIndex === 0 || p.scrollWidth <= p.clientWidth)"
+# axe-core takes a second for a thousand elements. Formulas' drawings have words beside them, and two blocks of code of
+# a kind stand for the others; the rest of a page is looked at whole.
+THIN = """() => {
+  document.querySelectorAll("mjx-container svg").forEach(svg => svg.replaceChildren());
+  for (const code of [".cell_input pre", ".cell_output pre"])
+    [...document.querySelectorAll(code)].slice(2).forEach(pre => pre.replaceChildren("code"));
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +43,13 @@ def site(tmp_path_factory):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr  # a warning stops it too
     return out
+
+
+def faults(page, *rules):
+    """What axe-core finds on the page as it stands, by all its rules or by these: {rule: [where]}."""
+    options = {"resultTypes": ["violations"], "preload": False} | ({"runOnly": rules} if rules else {})
+    found = Axe().run(page, options=options).response["violations"]
+    return {each["id"]: [node["target"] for node in each["nodes"]] for each in found}
 
 
 def test_every_mistake_of_the_catalogue_has_one_symptom():
@@ -48,13 +76,27 @@ def test_every_reading_link_leads_to_a_page_and_every_picture_has_words(site):
         assert all(len(alt) > 20 for alt in alts), page
 
 
+def test_every_page_says_how_long_it_takes_and_every_section_has_an_address(site):
+    for page in PAGES:
+        html = (site / f"{page}.html").read_text()
+        article = html[html.index("<article") : html.index("</article>")]
+        assert page == "index" or re.search(r"Reading time \d+ minutes", article), page
+        for heading in re.findall(r"<h[1-3]>.*?</h[1-3]>", article):
+            name = re.search(r'class="headerlink" href="#([^"]+)"', heading)
+            assert name, heading
+            assert f'id="{name[1]}"' in article
+    assert sum('class="right-next"' in (site / f"{page}.html").read_text() for page in PAGES) == len(PAGES) - 1
+
+
 @pytest.mark.parametrize("page_name", PAGES)
 class TestInABrowser:
     pytestmark = NEEDS_CHROMIUM
 
     def test_it_reads_well_offline_on_a_wide_and_a_narrow_screen(self, site, browser, page_name):
         complaints, asked = [], []
-        context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
+        context = browser.new_context(
+            offline=True, viewport={"width": 1280, "height": 900}, color_scheme="light", reduced_motion="reduce"
+        )
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -67,11 +109,43 @@ class TestInABrowser:
         assert page.locator("[data-mml-node=merror]").count() == 0
         sliders = move_every_slider(page, f"site_{page_name[-20:].replace('/', '_')}")
         assert sliders >= (page_name.startswith("notebooks/"))
-        for width in (1280, 390):
+        assert page.evaluate(CUT, [".cell_input pre", 84]) == []
+        for width in (1280, 640, 390):  # 640: 1280 at 200 % zoom
             page.set_viewport_size({"width": width, "height": 900})
             page.evaluate("window.scrollTo(0, 0)")
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             keep(page, f"site_{width}_{page_name.split('/')[-1]}")
+            for slider in page.locator("[id^=player-] input").all():
+                assert slider.bounding_box()["width"] >= min(400, 0.5 * width)
+        page.wait_for_function(REACHABLE)  # the theme's script answers a new width after a moment
+        assert faults(page, "scrollable-region-focusable") == {}
+        page.evaluate("document.documentElement.dataset.theme = 'dark'")
+        keep(page, f"site_dark_{page_name.split('/')[-1]}")
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.emulate_media(media="print")
+        assert page.evaluate(CUT, ["article pre", 1000]) == []
+        assert not page.locator(".bd-sidebar-primary, [id^=player-] input").first.is_visible()
+        page.emulate_media(media="screen")
+        page.evaluate(THIN)
+        assert faults(page, "color-contrast") == {}
+        page.evaluate("document.documentElement.dataset.theme = 'light'")
+        assert faults(page) == {}
         assert complaints == []
         assert asked == []
         context.close()
+
+
+class TestSearch:
+    pytestmark = NEEDS_CHROMIUM
+
+    def test_it_works_from_disk(self, site, browser):
+        page = browser.new_page()
+        complaints = []
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto((site / "search.html").as_uri() + "?q=posterior")
+        page.wait_for_selector("#search-results li a")
+        found = page.locator("#search-results li a").first
+        found.click()
+        page.wait_for_function("document.querySelector('article').innerText.toLowerCase().includes('posterior')")
+        assert complaints == []
+        page.close()

@@ -12,10 +12,11 @@ function mountPlayer(box, film, value, changed) {
   const canvas = make("canvas", { width: film.width * film.scale * sharp, height: film.height * film.scale * sharp });
   const row = make("div", {}, button, make("label", {}, film.label, input), text);
   row.style.cssText = "display:flex;gap:4px 12px;align-items:center;flex-wrap:wrap;font:14px sans-serif;margin:6px 0";
-  row.querySelector("label").style.cssText = "display:flex;gap:12px;align-items:center;margin:0";
+  const wide = "display:flex;flex:1 240px;max-width:640px;gap:12px;align-items:center;margin:0";
+  row.querySelector("label").style.cssText = wide;
   button.style.cssText = "font:inherit;min-width:4.5em;min-height:28px";
-  input.style.width = "min(340px, 45vw)";
-  text.style.fontVariantNumeric = "tabular-nums";
+  input.style.cssText = "flex:1;min-width:0;height:28px";
+  text.style.cssText = "flex:1 0 100%;font-variant-numeric:tabular-nums"; // on a line of its own it moves no handle
   text.setAttribute("aria-hidden", "true"); // the range input reads the same words out
   canvas.style.cssText = `display:block;width:${film.width * film.scale}px;max-width:100%;height:auto`;
   canvas.setAttribute("role", "img");
