@@ -12,6 +12,7 @@ from diffusion_lib.homework.exercises import REREAD, Assignment
 from grader.grading import Result
 from grader.hand_ins import key_of
 from grader.runs import IN_ORDER, NONE
+from grader.testers import escaped_from_the_class
 
 OPEN = ("unclear", "not graded")  # no points yet, and so no 0 either
 STYLE = (
@@ -79,14 +80,14 @@ def _write_marking(path: Path, results: list[Result], marks: dict[str, dict[str,
 
 
 def _write_grades(path: Path, results: list[Result], marks: dict[str, dict[str, Any]], assignment: Assignment) -> None:
-    head = ["student", "hand_in", "status", "late", *assignment.exercises, *assignment.written]
+    head = ["student", "hand_in", "status", "late", *assignment.by_machine, *assignment.written]
     with path.open("w", newline="", encoding="utf-8") as file:
         sheet = csv.writer(file)
         sheet.writerow([*head, "total", "out_of", "mistakes", "run"])
         for r in (r for r in results if r.status != "left aside"):
             mark = marks.get(r.hand_in, {})
             known = {} if r.status in OPEN else r.exercises
-            code = [f"{known[n]['points']:g}" if n in known else "" for n in assignment.exercises]
+            code = [f"{known[n]['points']:g}" if n in known else "" for n in assignment.by_machine]
             total = r.points + sum(mark.get(part, 0) for part in assignment.written)
             mistakes = "; ".join(f"{n}: {m}" for n, e in r.exercises.items() for m in e["mistakes"])
             row = [r.student, r.hand_in, r.status, "late" if r.late else "", *code, *_points(mark, assignment)]
@@ -151,14 +152,15 @@ def report(results: list[Result], assignment: Assignment, marks: Mapping[str, di
     counted = [r for r in results if r.status not in ("superseded", "left aside")]
     graded = [r for r in counted if r.status not in OPEN]
     title = f"<h1>{escape(assignment.title)}: {len(counted)} hand-ins</h1>"
-    parts = [_scores(graded, assignment), _mistakes(graded), _runs(counted), _troubled(results), _alike(counted)]
+    parts = [_scores(graded, assignment), _mistakes(graded), escaped_from_the_class([r.exercises for r in graded])]
+    parts += [_runs(counted), _troubled(results), _alike(counted)]
     parts += [_all(results), _aside(results), _unmatched(results, marks or {})]
     return page("Class report", title + "".join(parts))
 
 
 def _scores(results: list[Result], assignment: Assignment) -> str:
     rows = ["<tr><th>exercise</th><th>right</th><th>mean</th></tr>"]
-    for name, worth in assignment.exercises.items():
+    for name, worth in assignment.by_machine.items():
         entries = [r.exercises[name] for r in results if name in r.exercises]
         right, mean = sum(e["passed"] for e in entries), sum(e["points"] for e in entries) / max(1, len(entries))
         rows.append(f"<tr><td>{name}</td><td>{right} of {len(entries)}</td><td>{mean:.2f} of {worth:g}</td></tr>")
