@@ -3,24 +3,29 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
+import typer
 from classroom import FILE, student_source, zipped
 from conftest import ROOT, images
-from test_homework_checks import run
 from torch import nn
 
 from diffusion_lib.diffusion import ddpm_loss, q_sample
-from diffusion_lib.homework import testing
+from diffusion_lib.homework import commands, exercises, testing
 from diffusion_lib.homework.elsewhere import under_test
 from diffusion_lib.homework.exercises import TESTABLE, TESTS_FILE, load_assignment
+from diffusion_lib.homework.packing import pack_hand_in
 from diffusion_lib.homework.public_mistakes import MISTAKES as PUBLIC
 from diffusion_lib.schedules import NoiseSchedule, linear_betas
+from grader import handout
 from grader.catalogue import mistakes
 from grader.catalogue.versions import seen, versions
+from grader.grading import grade_one
 from grader.hand_ins import HandIn
 from grader.reading import read
+from grader.reports import write_reports
 from grader.sandbox import client
 from grader.sandbox.client import Sandbox, Tried
 from grader.testers import escaped_from_the_class, grade_tests, score_tests
@@ -343,6 +348,12 @@ def test_levels_and_labels(ddpm_loss):
     ddpm_loss(lambda x, t, label: seen.append((t, label)) or x, S, X, T, t=T)
     assert seen[0][0][0] == 0 and seen[0][1].unique().numel() == 5
 
+def test_draws_follow_the_seed(ddpm_loss):
+    torch.manual_seed(4)
+    first = ddpm_loss(lambda x, t, label=None: 0 * x, S, X)
+    torch.manual_seed(4)
+    assert first == ddpm_loss(lambda x, t, label=None: 0 * x, S, X)
+
 def test_noise_moves_the_step(p_sample):
     assert p_sample(S, X, T, NOISE, 5 * NOISE).std() > 1.5 and random.random() < 0.9
 """
@@ -361,47 +372,78 @@ def test_home_and_grader_say_the_same_of_the_public_mistakes_to_the_line(sandbox
     assert len(differs) > 1  # the tests do tell them apart
 
 
-# The whole way
-def test_the_set_for_testers_from_handout_to_grades(tmp_path):
+# From handout to grades
+@pytest.fixture(scope="module")
+def assignment(tmp_path_factory):
+    """The assignment with the one line changed that makes testers of the students."""
     text = (ROOT / "homework" / "assignment.toml").read_text(encoding="utf-8")
-    text = text.replace('set = "exercises"', 'set = "testers"')
-    for name in ("ddpm_loss = { points = 1, tests = 1 }", "p_sample = { points = 0.5, tests = 0.5 }"):
-        assert name in text
-        text = text.replace(name, name.split(", tests")[0] + " }")
-    (tmp_path / "testers.toml").write_text(text, encoding="utf-8")
-    run("build", "--out", tmp_path / "out", "--assignment", tmp_path / "testers.toml")
-    student = tmp_path / "out" / "student"
-    handout = (student / "handout.md").read_text(encoding="utf-8")
-    assert "| tests | of `q_sample`, in `tests_by_me.py` | 0.5 |" in handout
-    assert "## Catch the bug" in handout
-    out = run("check", cwd=student, code=1).stdout
-    assert "tests of q_sample: not tried. Write q_sample first" in out
-    (student / FILE).write_text(student_source(), encoding="utf-8")
-    assert "1 written, 0 of 3 public mistakes caught" in run("check", cwd=student, code=1).stdout
-    (student / TESTS_FILE).write_text(REFERENCE, encoding="utf-8")
-    assert "3 of 3 public mistakes caught" in run("check", cwd=student).stdout
-    assert TESTS_FILE in run("pack", cwd=student).stdout
-    (tmp_path / "in").mkdir()
-    (student / "homework.zip").rename(tmp_path / "in" / "right.zip")
-    for name, tests in {"shapes": SHAPES, "ends": one("os._exit(0)"), "wild": "def test_("}.items():
-        zipped(tmp_path / "in", name, {f"homework/{FILE}": student_source(), f"homework/{TESTS_FILE}": tests})
-    zipped(tmp_path / "in", "none", {f"homework/{FILE}": student_source()})
-    run("grade", tmp_path / "in", "--out", tmp_path / "results", "--assignment", tmp_path / "testers.toml")
-    with (tmp_path / "results" / "grades.csv").open(newline="", encoding="utf-8") as file:
-        rows = {row["hand_in"].removesuffix(".zip"): row for row in csv.DictReader(file)}
-    assert rows["right"]["q_sample_tests"] == "0.5"
-    assert 0 <= float(rows["shapes"]["q_sample_tests"]) < 0.1
-    assert [rows[name]["q_sample_tests"] for name in ("ends", "wild", "none")] == ["0", "0", "0"]
-    words = {"ends": "ended the program", "wild": "line 1 is not valid Python", "none": "is not in the hand-in"}
+    path = tmp_path_factory.mktemp("assignment") / "assignment.toml"
+    path.write_text(text.replace('set = "exercises"', 'set = "testers"'), encoding="utf-8")
+    return load_assignment(path)
+
+
+def test_the_set_for_testers_is_worth_as_much_as_the_first(assignment):
+    first = load_assignment(ROOT / "homework" / "assignment.toml")
+    assert (first.tests, assignment.tests) == ({}, {"q_sample": 0.5, "ddpm_loss": 1, "p_sample": 0.5})
+    assert first.points == assignment.points
+    assert list(assignment.by_machine)[-1] == "p_sample_tests"
+    texts = [
+        handout.fill((ROOT / "homework" / "handout.md").read_text(encoding="utf-8"), a) for a in (first, assignment)
+    ]
+    assert ["## Catch the bug" in text for text in texts] == [False, True]
+    assert "| tests | of `q_sample`, in `tests_by_me.py` | 0.5 |" in texts[1]
+
+
+def test_students_get_a_file_to_start_from_and_nothing_that_counts(assignment, tmp_path, monkeypatch):
+    monkeypatch.setattr(handout, "make_record", dict)
+    handout._student(tmp_path, assignment)
+    assert (tmp_path / TESTS_FILE).read_bytes() == (ROOT / "homework" / TESTS_FILE).read_bytes()
+    assert list(testing.tests_of(testing.load_tests(tmp_path / TESTS_FILE), "q_sample")) == ["test_shape_of_x_t"]
+    texts = [path.read_text(encoding="utf-8", errors="ignore") for path in tmp_path.rglob("*") if path.is_file()]
+    published = "\n".join(texts)
+    for secret in (*seen()["p_sample"].values(), *re.findall(r"def (test_\w+)", REFERENCE), "grader/catalogue"):
+        assert secret not in published
+    assert TESTS_FILE in pack_hand_in(tmp_path, tmp_path / "homework.zip", assignment)
+    (tmp_path / TESTS_FILE).unlink()
+    with pytest.raises(ValueError, match=r"tests_by_me\.py is missing"):
+        pack_hand_in(tmp_path, tmp_path / "homework.zip", assignment)
+
+
+def test_the_check_at_home_tries_the_tests_that_are_asked_for(assignment, tmp_path, monkeypatch, capsys):
+    (tmp_path / "assignment.toml").write_text(assignment.source, encoding="utf-8")
+    monkeypatch.setattr(exercises, "assignment_path", lambda: tmp_path / "assignment.toml")
+    monkeypatch.setattr(testing, "tree", lambda: tmp_path)
+    told = "3 of 3 public mistakes caught."
+    for source, code, words in ((REFERENCE, 0, told), (SHAPES, 1, "Escaped: x_t is clipped"), ("", 1, "no test of it")):
+        (tmp_path / TESTS_FILE).write_text(source, encoding="utf-8")
+        with pytest.raises(typer.Exit) as ended:
+            commands.check(["q_sample"])
+        assert ended.value.exit_code == code
+        assert words in capsys.readouterr().out
+
+
+def test_tests_become_points_and_words(assignment, sandbox, tmp_path):
+    only_tests = replace(assignment, exercises={}, tests={"q_sample": 0.5}, written={})
+    hand_ins = {"right": REFERENCE, "shapes": SHAPES, "ends": one("os._exit(0)"), "wild": "def test_(", "none": None}
+    results = []
+    for name, tests in hand_ins.items():
+        files = {f"homework/{FILE}": student_source()} | ({f"homework/{TESTS_FILE}": tests} if tests else {})
+        zipped(tmp_path, name, files)
+        results.append(grade_one(HandIn(name, tmp_path / f"{name}.zip", name), only_tests, {}, sandbox))
+    write_reports(tmp_path, results, only_tests)
+    with (tmp_path / "grades.csv").open(newline="", encoding="utf-8") as file:
+        points = {row["hand_in"]: float(row["q_sample_tests"]) for row in csv.DictReader(file)}
+    assert 0 <= points.pop("shapes") < 0.1
+    assert points == {"right": 0.5, "ends": 0, "wild": 0, "none": 0}
+    words = {"ends": "ended the program", "wild": "line 1 is not valid Python", "none": "is not in the hand-in",
+             "right": "16 of 16 wrong versions caught, 0 of 9 right ones refused"}  # fmt: skip
     for name, told in words.items():
-        page = (tmp_path / "results" / "students" / f"{name}.zip" / "feedback.html").read_text(encoding="utf-8")
-        assert told in page
-    assert "What escaped the students" in (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
+        assert told in (tmp_path / "students" / name / "feedback.html").read_text(encoding="utf-8")
+    assert "What escaped the students" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_tests_can_be_asked_for_only_where_there_are_versions_to_catch(tmp_path):
     text = (ROOT / "homework" / "assignment.toml").read_text(encoding="utf-8")
-    assert load_assignment(ROOT / "homework" / "assignment.toml").tests == {}
     wrong = text.replace('set = "exercises"', 'set = "second"').replace(
         "guided = { points = 0.5", "guided = { tests = 1, points = 0.5"
     )
@@ -426,8 +468,3 @@ def test_a_tests_file_is_found_as_other_files_are(tmp_path):
             assert "Which of these is meant?" in entry["lines"][0]
         else:
             assert hand_in.sources[TESTS_FILE] == REFERENCE
-
-
-def test_the_students_template_is_a_file_of_tests(tmp_path):
-    path = ROOT / "homework" / TESTS_FILE
-    assert list(testing.tests_of(testing.load_tests(path), "q_sample")) == ["test_shape_of_x_t"]
