@@ -84,15 +84,27 @@ def test_the_reference_tests_catch_every_wrong_version_and_refuse_no_style(exerc
     assert score.share == 1
 
 
+@pytest.fixture(scope="module")
+def shapes(at_hand):
+    """What tests of shapes alone are worth, for each exercise."""
+    return {exercise: scored(exercise, SHAPES, at_hand) for exercise in TESTABLE}
+
+
 @pytest.mark.parametrize("exercise", TESTABLE)
-def test_shapes_alone_earn_less_than_a_fifth_and_refusing_all_earns_nothing(exercise, at_hand):
-    shapes = scored(exercise, SHAPES, at_hand)
-    assert shapes.problem == ""
-    assert shapes.refusals == 0
-    assert 0 <= shapes.share < 0.2
+def test_shapes_alone_earn_less_than_a_fifth_and_refusing_all_earns_nothing(exercise, shapes, at_hand):
+    assert (shapes[exercise].problem, shapes[exercise].refusals) == ("", 0)
+    assert 0 <= shapes[exercise].share < 0.2
     everything = scored(exercise, f"def test_all({exercise}):\n    assert False\n", at_hand)
     assert (len(everything.escaped), everything.refusals) == (0, everything.right)
     assert everything.share == 0
+
+
+def test_the_readme_says_how_the_reference_and_shapes_alone_fare(shapes):
+    """That the reference catches all and refuses none is the first test's."""
+    wrong, right = (sum(getattr(score, kind) for score in shapes.values()) for kind in ("wrong", "right"))
+    caught = wrong - sum(len(score.escaped) for score in shapes.values())
+    told = f"catch all {wrong} and refuse none of {right}; tests of shapes alone catch {caught}."
+    assert told in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 
 
 def test_what_escaped_is_named_by_what_one_would_see_and_not_by_its_code(at_hand):
