@@ -3,7 +3,6 @@
 Every finished hand-in is written down at once, so a run that was killed continues where it stopped.
 """
 
-import ast
 import hashlib
 import json
 import os
@@ -17,18 +16,19 @@ from queue import Queue
 from typing import Any
 
 from diffusion_lib.homework.checks import LAYERS, NOT_WRITTEN, Verdict, explained, judge
-from diffusion_lib.homework.exercises import Assignment, Exercise, get, tree
+from diffusion_lib.homework.exercises import Assignment, Exercise, get, tests_name, tree
 from diffusion_lib.homework.finding import parsed
 from diffusion_lib.homework.formerly import former_imports
 from diffusion_lib.homework.records import Record
 from grader.archives import walk
 from grader.hand_ins import HandIn, discover, time_of
 from grader.likeness import fingerprint
-from grader.reading import read
+from grader.reading import no_python, read
 from grader.recording import kept_record
 from grader.runs import summary
 from grader.sandbox.client import Sandbox
 from grader.tables import write_whole
+from grader.testers import grade_tests
 
 STATUS = ("graded", "superseded", "unreadable", "unclear", "not graded", "left aside")
 OPEN = ("unclear", "not graded")  # no points yet, and so no 0 either
@@ -80,7 +80,7 @@ def grade_one(hand_in: HandIn, assignment: Assignment, record: Record, sandbox: 
     result = Result(hand_in.name, hand_in.student, hand_in.late, "graded")
     if _left_out(hand_in, result):
         return result
-    read(hand_in, [get(name) for name in assignment.exercises])
+    read(hand_in, [get(name) for name in assignment.exercises], tests=bool(assignment.tests))
     _tell(hand_in, result, runs="experiment" in assignment.written)
     for name, worth in assignment.exercises.items():
         verdict = _verdict(hand_in, name, assignment, record, sandbox)
@@ -89,14 +89,21 @@ def grade_one(hand_in: HandIn, assignment: Assignment, record: Record, sandbox: 
             "lines": verdict.lines(), "mistakes": [m["name"] for m in verdict.mistakes],
             "layers": {LAYERS[layer]: ok for layer, ok in verdict.layers.items()},
         }  # fmt: skip
+    for name, worth in assignment.tests.items():
+        result.exercises[tests_name(name)] = grade_tests(hand_in, name, worth, sandbox)
+    _told_unclear(hand_in, result)
+    result.fingerprint = fingerprint(hand_in.sources, assignment)
+    return result
+
+
+def _told_unclear(hand_in: HandIn, result: Result) -> None:
+    """Where a person has to decide what is graded, there are no points yet, and no 0."""
     if hand_in.unclear_code:
         result.status = "unclear"
     if hand_in.unclear:
         result.status = "unclear"
         asked = f"Which of these is meant? {', '.join(hand_in.unclear)}. Leave only that one and grade again."
         result.notes.append(asked)
-    result.fingerprint = fingerprint(hand_in.sources, assignment)
-    return result
 
 
 def _left_out(hand_in: HandIn, result: Result) -> bool:
@@ -126,7 +133,7 @@ def _verdict(hand_in: HandIn, name: str, assignment: Assignment, record: Record,
     source = hand_in.sources.get(exercise.path)
     if hand_in.problem or source is None:
         verdict = Verdict(name, False, problem=hand_in.problem or hand_in.problems[exercise.path])
-    elif wrong := _no_python(source):
+    elif wrong := no_python(source):
         verdict = Verdict(name, False, problem=f"{exercise.path}{wrong}")
     else:
         verdict = explained(_run(hand_in, exercise, assignment, record, sandbox), exercise, source, hand_in.beside)
@@ -141,16 +148,6 @@ def _verdict(hand_in: HandIn, name: str, assignment: Assignment, record: Record,
         )
         hand_in.unclear_code = True
     return verdict
-
-
-def _no_python(source: str) -> str:
-    """Why ``source`` cannot be parsed; empty where it can."""
-    try:
-        ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        return f"{where} is not valid Python: {error}."
-    return ""
 
 
 def _run(hand_in: HandIn, exercise: Exercise, assignment: Assignment, record: Record, sandbox: Sandbox) -> Verdict:

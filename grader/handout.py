@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from diffusion_lib.homework.exercises import Assignment, Exercise, get, load_assignment, tree
+from diffusion_lib.homework.exercises import TESTS_FILE, Assignment, Exercise, get, load_assignment, tree
 from diffusion_lib.homework.records import RECORD_FILE, write_record
 from grader.gradescope import write_autograder
 from grader.recording import kept_record
@@ -54,6 +54,8 @@ def _student(folder: Path, assignment: Assignment) -> None:
     }.items():
         text = (root / "homework" / source).read_text(encoding="utf-8")
         (folder / goal).write_text(fill(text, assignment), encoding="utf-8")
+    if assignment.tests:
+        shutil.copyfile(root / "homework" / TESTS_FILE, folder / TESTS_FILE)
     (folder / "notebooks").mkdir()
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         book = student_notebook(json.loads(path.read_text(encoding="utf-8")), path.stem, assignment)
@@ -64,6 +66,7 @@ def _student(folder: Path, assignment: Assignment) -> None:
 def fill(text: str, assignment: Assignment) -> str:
     """A sheet with the assignment's title, deadline, points and tables in it."""
     rows = [f"| {get(n).number} | `{n}` in `{get(n).path}` | {p:g} |" for n, p in assignment.exercises.items()]
+    rows += [f"| tests | of `{n}`, in `{TESTS_FILE}` | {p:g} |" for n, p in assignment.tests.items()]
     rows += [f"| written | {question} | {p:g} |" for question, p, _ in assignment.written.values()]
     table = "\n".join(
         ["| exercise | what | points |", "|---|---|---|", *rows, f"| | **together** | {assignment.points:g} |"]
@@ -71,8 +74,10 @@ def fill(text: str, assignment: Assignment) -> str:
     questions = "\n\n".join(
         f"## {question} ({points:g} points)\n\n*Your answer.*" for question, points, _ in assignment.written.values()
     )
+    tests = (tree() / "homework" / "handout_tests.md").read_text(encoding="utf-8").strip() if assignment.tests else ""
     values = {"title": assignment.title, "deadline": assignment.deadline, "table": table, "questions": questions}
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match.group(1)], text)
+    filled = re.sub(r"\{\{(\w+)\}\}", lambda match: (values | {"tests": tests})[match.group(1)], text)
+    return re.sub(r"\n{3,}", "\n\n", filled)
 
 
 def student_makefile(text: str) -> str:

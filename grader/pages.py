@@ -14,6 +14,7 @@ from grader.lateness import Lateness
 from grader.likeness import Alike
 from grader.marking import OF_EARLIER, Mark, Sheet, counted
 from grader.runs import IN_ORDER, NONE, shared
+from grader.testers import escaped_from_the_class
 
 MOST_BARS = 20
 TEMPLATES = Environment(
@@ -45,6 +46,7 @@ def report(results: list[Result], assignment: Assignment, sheet: Sheet, beside: 
     graded = [result for result in there if result.status not in OPEN]
     return TEMPLATES.get_template("report.html").render(
         assignment=assignment, count=len(there), scores=_scores(graded, assignment), mistakes=_mistakes(graded),
+        escaped=escaped_from_the_class([result.exercises for result in graded]),
         runs=_runs(there), shared=shared({r.hand_in: (r.losses, r.histories) for r in there if r.losses}),
         troubled=_troubled(results), same=_same(there), beside=beside, late=_late(beside), all=_all(results),
         aside=[result.hand_in for result in results if result.status == "left aside"],
@@ -56,7 +58,7 @@ def report(results: list[Result], assignment: Assignment, sheet: Sheet, beside: 
 def _scores(results: list[Result], assignment: Assignment) -> list[tuple[str, ...]]:
     """For each exercise: how many are right, and the mean."""
     rows: list[tuple[str, ...]] = []
-    for name, worth in assignment.exercises.items():
+    for name, worth in assignment.by_machine.items():
         entries = [result.exercises[name] for result in results if name in result.exercises]
         mean = sum(entry["points"] for entry in entries) / max(1, len(entries))
         right = sum(entry["passed"] for entry in entries)

@@ -6,10 +6,12 @@ import io
 import json
 import re
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import PurePosixPath
+from typing import Any
 
-from diffusion_lib.homework.exercises import Exercise
+from diffusion_lib.homework.exercises import TESTS_FILE, Exercise
 from diffusion_lib.homework.finding import written
 from grader.archives import BROKEN, MOST_SOURCE, Files, Load, look
 from grader.hand_ins import HandIn, printable
@@ -22,8 +24,9 @@ RENAMED = r"^(?:.*_\d+_\d+_)?{}(?:[ _-]*(?:\(?\d+\)?|copy|kopie|final|solved))*\
 ASIDE = re.compile(r"backup|\bbak\b|old|copy|kopie|orig|trash|deleted|previous", re.IGNORECASE)
 
 
-def read(hand_in: HandIn, exercises: Iterable[Exercise]) -> None:
-    """Fill in the sources of the exercises' files, or why they cannot be read, and the experiment's runs."""
+def read(hand_in: HandIn, exercises: Iterable[Exercise], *, tests: bool = False) -> None:
+    """Fill in the sources of the exercises' files, and of ``tests``, or why they cannot be read, and the experiment's
+    runs."""
     if hand_in.problem:
         return
     files: Files = {}
@@ -37,17 +40,18 @@ def read(hand_in: HandIn, exercises: Iterable[Exercise]) -> None:
             hand_in.problem = "" if hand_in.more and files else f"It cannot be opened: {error or type(error).__name__}."
     if files:
         hand_in.problem = ""
-        _read(hand_in, list(exercises), files)
+        _read(hand_in, list(exercises), files, tests)
     else:
         hand_in.problem = hand_in.problem or "It is empty."
 
 
-def _read(hand_in: HandIn, exercises: list[Exercise], files: Files) -> None:
+def _read(hand_in: HandIn, exercises: list[Exercise], files: Files, tests: bool) -> None:
     papers = {printable(name): load for name, load in files.items() if PAPER.search(name)}
     hand_in.papers = sorted(papers)
-    for target in sorted({exercise.path for exercise in exercises}):
+    for target in [*sorted({exercise.path for exercise in exercises}), *[TESTS_FILE] * tests]:
         attributes = [exercise.attribute for exercise in exercises if exercise.path == target]
-        place = _chosen(hand_in, target, attributes, files)
+        is_written = partial(written, attributes=attributes) if attributes else holds_tests
+        place = _chosen(hand_in, target, is_written, files)
         if place:
             hand_in.sources[target] = _text(files[place], hand_in, target)
             _merge_marks(hand_in, target)
@@ -58,6 +62,21 @@ def _read(hand_in: HandIn, exercises: list[Exercise], files: Files) -> None:
             _notebook(hand_in, name, load, [exercise.attribute for exercise in exercises])
 
 
+def holds_tests(source: str) -> bool:
+    """Does a file define any test_*?"""
+    return bool(re.search(r"^\s*def test_\w+", source, re.MULTILINE))
+
+
+def no_python(source: str) -> str:
+    """Why ``source`` cannot be parsed; empty where it can."""
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        return f"{where} is not valid Python: {error}."
+    return ""
+
+
 def _candidates(target: str, files: Files) -> list[str]:
     """Names under which ``target`` may have come, those that fit best alone, shallowest first."""
     name = PurePosixPath(target)
@@ -66,7 +85,7 @@ def _candidates(target: str, files: Files) -> list[str]:
     return sorted(loose, key=lambda n: (not f"/{n}".endswith(f"/{target}"), n.count("/"), n))
 
 
-def _chosen(hand_in: HandIn, target: str, attributes: list[str], files: Files) -> str:
+def _chosen(hand_in: HandIn, target: str, is_written: Callable[[str], Any], files: Files) -> str:
     """The one file that can be meant; empty, with a problem told, where there is none or where they differ."""
     texts: dict[str, str] = {}
     for name in _candidates(target, files):
@@ -78,7 +97,7 @@ def _chosen(hand_in: HandIn, target: str, attributes: list[str], files: Files) -
         hand_in.problems.setdefault(target, f"{target} is not in the hand-in.")
         return ""
     hand_in.problems.pop(target, None)
-    solved = {name: text for name, text in texts.items() if written(text, attributes)} or texts
+    solved = {name: text for name, text in texts.items() if is_written(text)} or texts
     meant = _meant(solved, target)
     if len({solved[name].strip() for name in meant}) > 1 and solved is not texts:
         hand_in.unclear = [printable(name) for name in meant]

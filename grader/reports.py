@@ -52,7 +52,7 @@ def _lateness(path: Path, results: list[Result], assignment: Assignment) -> tupl
 
 def _grades(results: list[Result], marks: dict[str, Mark], assignment: Assignment, late: dict[str, Lateness]) -> str:
     """The text of grades.csv."""
-    head = ["student", "hand_in", "status", "late", *assignment.exercises, *assignment.written]
+    head = ["student", "hand_in", "status", "late", *assignment.by_machine, *assignment.written]
     file = io.StringIO(newline="")
     sheet = csv.writer(file)
     further = ["late_days", "lateness", "after_lateness"] if late else []
@@ -60,7 +60,7 @@ def _grades(results: list[Result], marks: dict[str, Mark], assignment: Assignmen
     for r in (r for r in results if r.status != "left aside"):
         mark = marks.get(r.hand_in, {})
         known = {} if r.status in OPEN else r.exercises
-        code = [f"{known[n]['points']:g}" if n in known else "" for n in assignment.exercises]
+        code = [f"{known[n]['points']:g}" if n in known else "" for n in assignment.by_machine]
         total = r.points + sum(mark.get(part, 0) for part in assignment.written)
         mistakes = "; ".join(f"{n}: {m}" for n, e in r.exercises.items() for m in e["mistakes"])
         row = [r.student, r.hand_in, r.status, "late" if r.late else "", *code, *_points(mark, assignment)]

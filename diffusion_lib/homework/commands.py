@@ -22,23 +22,28 @@ def check(
         list[str] | None, typer.Argument(help="Exercises to check; by default all of the assignment.")
     ] = None,
 ) -> None:
-    """Check exercises as they stand in their files; exit 0 when all are right, 1 otherwise."""
+    """Check exercises as they stand in their files, and tests where they are asked for; exit 0 when all are right."""
     from diffusion_lib.homework.checks import check_all
     from diffusion_lib.homework.exercises import BY_NAME, assignment_path, load_assignment
+    from diffusion_lib.homework.testing import try_tests
 
     unknown = set(names or []) - set(BY_NAME)
     if unknown:
         typer.echo(f"Error: no exercise {', '.join(sorted(unknown))}; choose from {', '.join(BY_NAME)}.", err=True)
         raise typer.Exit(2)
     try:
-        verdicts = check_all(list(names or load_assignment(assignment_path()).exercises))
+        assignment = load_assignment(assignment_path())
+        verdicts = check_all(list(names or assignment.exercises))
     except ValueError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from None
     for verdict in verdicts:
         typer.echo(repr(verdict))
+    trials = [try_tests(name) for name in assignment.tests if name in (names or assignment.tests)]
+    for line in (line for trial in trials for line in trial.lines()):
+        typer.echo(line)
     _tell_of_runs()
-    raise typer.Exit(0 if all(verdicts) else 1)
+    raise typer.Exit(0 if all(verdicts) and all(trials) else 1)
 
 
 def _tell_of_runs() -> None:

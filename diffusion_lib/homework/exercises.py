@@ -92,6 +92,8 @@ EXERCISES = (
 )  # fmt: skip
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
 REREAD = {exercise.name: exercise.reread for exercise in EXERCISES}
+TESTABLE = ("q_sample", "ddpm_loss", "p_sample")  # for which students can be asked to write tests
+TESTS_FILE = "tests_by_me.py"  # where they write them, beside the folder diffusion_lib
 
 
 def get(name: str) -> Exercise:
@@ -116,6 +118,7 @@ class Assignment:
     title: str
     deadline: str
     exercises: Mapping[str, float]  # name -> points, of the exercises that are taken out of the library
+    tests: Mapping[str, float]  # name -> points, of the exercises for which students write tests
     written: Mapping[str, tuple[str, float, str]]  # id -> (question, points, notebook)
     layers: Mapping[str, float]  # "S", "G", "T" -> share of an exercise's points
     named_mistake: float  # share of the points for code whose only fault is one mistake of the catalogue
@@ -126,7 +129,17 @@ class Assignment:
     @property
     def points(self) -> float:
         """The points of everything together."""
-        return sum(self.exercises.values()) + sum(points for _, points, _ in self.written.values())
+        return sum(self.by_machine.values()) + sum(points for _, points, _ in self.written.values())
+
+    @property
+    def by_machine(self) -> dict[str, float]:
+        """What no person marks: the exercises, then the tests of some, "q_sample_tests"."""
+        return {**self.exercises, **{tests_name(name): points for name, points in self.tests.items()}}
+
+
+def tests_name(exercise: str) -> str:
+    """What the tests of an exercise are called in a table of results."""
+    return f"{exercise}_tests"
 
 
 def load_assignment(path: Path) -> Assignment:
@@ -144,8 +157,10 @@ def load_assignment(path: Path) -> Assignment:
     unknown = set(assignment.exercises) - set(BY_NAME)
     if unknown:
         raise ValueError(f"{path} names unknown exercises {sorted(unknown)}; choose from {', '.join(BY_NAME)}.")
+    if untestable := set(assignment.tests) - set(TESTABLE):
+        raise ValueError(f"{path} asks for tests of {sorted(untestable)}; they can be of {', '.join(TESTABLE)}.")
     layers, named = assignment.layers.values(), assignment.named_mistake
-    worth = [*assignment.exercises.values(), *(points for _, points, _ in assignment.written.values()), *layers]
+    worth = [*assignment.by_machine.values(), *(points for _, points, _ in assignment.written.values()), *layers]
     if min(worth) < 0 or not 0 <= named <= 1 or abs(sum(layers) - 1) > 1e-9:
         raise ValueError(f"{path}: points must not be negative, named_mistake lies in 0 ... 1, layers add up to 1.")
     if not 0 <= assignment.late_share <= 1:
@@ -156,11 +171,12 @@ def load_assignment(path: Path) -> Assignment:
 def _assignment(text: str) -> Assignment:
     """The file's values as they stand."""
     table = tomllib.loads(text)
-    written = table.get("written", {}).items()
+    written, exercises = table.get("written", {}).items(), table[table.get("set", "exercises")].items()
     return Assignment(
         title=str(table["title"]),
         deadline=str(table["deadline"]),
-        exercises={name: float(entry["points"]) for name, entry in table[table.get("set", "exercises")].items()},
+        exercises={name: float(entry["points"]) for name, entry in exercises},
+        tests={name: float(entry["tests"]) for name, entry in exercises if "tests" in entry},
         written={key: (entry["question"], float(entry["points"]), entry["notebook"]) for key, entry in written},
         layers={layer: float(table["credit"]["layers"][layer]) for layer in ("S", "G", "T")},
         named_mistake=float(table["credit"]["named_mistake"]),

@@ -3,7 +3,7 @@
 import zipfile
 from pathlib import Path
 
-from diffusion_lib.homework.exercises import Assignment, get
+from diffusion_lib.homework.exercises import TESTS_FILE, Assignment, get
 
 MOST_BYTES = 100 * 2**20
 RUN_FILES = ("code.json", "card.json", "history.jsonl", "*.png")  # of an experiment; its weights stay at home
@@ -12,6 +12,7 @@ RUN_FILES = ("code.json", "card.json", "history.jsonl", "*.png")  # of an experi
 def pack_hand_in(folder: Path, out: Path, assignment: Assignment) -> list[str]:
     """Zip the exercises' files and all modules beside them, the notebooks, every write-up.* and what runs left."""
     code = sorted({get(name).path for name in assignment.exercises})
+    code += [TESTS_FILE] * bool(assignment.tests)
     missing = [name for name in code if not (folder / name).exists()]
     if missing:
         raise ValueError(f"{', '.join(missing)} is missing in {folder}: run this in the folder of the homework.")

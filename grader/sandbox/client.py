@@ -1,28 +1,33 @@
 """Ask a student's function the questions of an exercise, in a process that can do no harm."""
 
 import json
+import os
 import select
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 
-from diffusion_lib.homework.exercises import EXERCISES, Exercise, get, tree
+from diffusion_lib.homework.exercises import EXERCISES, TESTS_FILE, Exercise, get, tree
 from diffusion_lib.homework.probing import Observation
 from diffusion_lib.homework.records import RECORD_FILE
+from diffusion_lib.homework.testing import Raised
+from grader.holder import Holder
 from grader.trees import copy_package
 
 ROOM = Path(__file__).parent
 SECONDS = 10  # of processor time, for one exercise of one hand-in
 LOADING = 60  # of processor time, to import its file with whatever that imports
 LONGEST = 600  # of the clock, whatever it does
-MOST_ANSWER = 16 * 2**20
+MOST_ANSWER, MOST_TOLD = 16 * 2**20, 2**18
 NEEDS_Q_SAMPLE = {"ddpm_loss"}
+TESTS_SECONDS = 5  # of processor time, for the tests of one exercise on one function
 ENDS = {
     "time": f"It did not end within {SECONDS} seconds.",
     "exit": "The code ended the program before it answered.",
@@ -70,6 +75,18 @@ def refuse(lack: str, *, unsafe: bool) -> None:
         )
 
 
+@dataclass
+class Tried:
+    """What came back of tests: what each raised on one function under test, or why that is not known."""
+
+    raised: dict[str, Raised | None] = field(default_factory=dict)
+    problem: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+Answer = TypeVar("Answer", Ran, Tried)
+
+
 class Sandbox:
     """Two servers, one without the answers of the exercises ``taken`` and one where ``q_sample`` is given."""
 
@@ -79,6 +96,7 @@ class Sandbox:
         self.key, self.unsafe = key, bool(lack)
         self.home = Path(tempfile.mkdtemp(prefix="diffusion-grading-"))
         self.servers: dict[str, subprocess.Popen[str]] = {}
+        self.holder = Holder()
         exercises = [get(name) for name in taken] or list(EXERCISES)
         self._furnish("alone", exercises)
         self._furnish("given", [e for e in exercises if e.name != "q_sample"])
@@ -96,6 +114,7 @@ class Sandbox:
         for server in self.servers.values():
             server.kill()
             server.wait()
+        self.holder.close()
         shutil.rmtree(self.home, ignore_errors=True)
 
     def server(self, name: str) -> "subprocess.Popen[str]":
@@ -120,36 +139,53 @@ class Sandbox:
         ``given``: among the library's own functions instead of the student's. Where the machine fails, it is tried once
         more; then MachineError.
         """
+        path = get(exercise).path
+        job = {"exercise": exercise, "source": path, "given": given, "key": self.key, "seconds": SECONDS}
+        server = "given" if given and exercise in NEEDS_Q_SAMPLE else "alone"
+        return self._twice(lambda scratch: self._observed(scratch, {**(beside or {}), path: source}, job, server))
+
+    def try_tests(self, exercise: str, files: Mapping[str, str], version: str) -> Tried:
+        """Run the tests of ``exercise`` in the student's ``files`` on one version of it, as :meth:`run` does.
+
+        ``version`` is one of grader.catalogue.versions. It lies in a process of its own, and answers calls.
+        """
+        return self._twice(lambda scratch: self._tried(scratch, exercise, files, version))
+
+    def _twice(self, once: Callable[[Path], tuple[str, Answer]]) -> Answer:
+        """The answer of ``once`` in a folder of its own, or, where the machine fails, of a second time."""
         for _ in range(2):
-            ended, ran = self._once(exercise, source, beside or {}, given)
+            scratch = Path(tempfile.mkdtemp(dir=self.home))
+            try:
+                ended, answer = once(scratch)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
             if not ended.startswith(MACHINE):
-                return ran
+                return answer
         raise MachineError(ended)
 
-    def _once(self, exercise: str, source: str, beside: Mapping[str, str], given: bool) -> tuple[str, Ran]:
-        scratch = Path(tempfile.mkdtemp(dir=self.home))
-        try:
-            files = {**beside, get(exercise).path: source}
-            for name, text in files.items():
-                path = scratch / "home" / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8", errors="surrogateescape")
-            ended = self._ask(exercise, scratch, given)
-            return ended, self._answer(scratch / "answer.safetensors", ended)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+    def _observed(self, scratch: Path, files: Mapping[str, str], job: dict[str, Any], server: str) -> tuple[str, Ran]:
+        ended = self._ask(server, job | _furnished(scratch, files, job["source"]))
+        return ended, self._answer(scratch / "answer.safetensors", ended)
 
-    def _ask(self, exercise: str, scratch: Path, given: bool) -> str:
-        home = scratch / "home"
-        job = {
-            "exercise": exercise, "source": str(home / get(exercise).path), "home": str(home), "scratch": str(scratch),
-            "given": given, "key": self.key, "seconds": SECONDS, "loading": LOADING, "longest": LONGEST,
-        }  # fmt: skip
-        server = self.server("given" if given and exercise in NEEDS_Q_SAMPLE else "alone")
+    def _tried(self, scratch: Path, exercise: str, files: Mapping[str, str], version: str) -> tuple[str, Tried]:
+        pipes = {name: scratch / name for name in ("calls", "answers")}
+        for pipe in pipes.values():
+            os.mkfifo(pipe, 0o600)
+        try:
+            self.holder.hold(exercise, version, **pipes)
+        except OSError as error:
+            return f"machine: {error}", Tried(problem=str(error))
+        job = {"tests": exercise, "seconds": TESTS_SECONDS, **{name: str(pipe) for name, pipe in pipes.items()}}
+        ended = self._ask("alone", job | _furnished(scratch, files, TESTS_FILE))
+        return ended, read_tried(scratch / "answer.json", ended)
+
+    def _ask(self, name: str, job: dict[str, Any]) -> str:
+        """Give a job to the server ``name``, and wait for how it ended."""
+        server = self.server(name)
         assert server.stdin is not None
         assert server.stdout is not None
         try:
-            server.stdin.write(json.dumps(job) + "\n")
+            server.stdin.write(json.dumps(job | {"loading": LOADING, "longest": LONGEST}) + "\n")
             server.stdin.flush()
             if not select.select([server.stdout], [], [], LONGEST + 60)[0]:
                 raise OSError("no reply")
@@ -175,3 +211,35 @@ class Sandbox:
             return Ran(Observation(values, dict(info["errors"]), str(info["unwritten"])), "", notes)
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             return Ran(None, f"Its answer cannot be read: {type(error).__name__}.")
+
+
+def _furnished(scratch: Path, files: Mapping[str, str], source: str) -> dict[str, str]:
+    """Write the student's files under ``scratch``, and tell a job where they are."""
+    home = scratch / "home"
+    for name, text in files.items():
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    return {"source": str(home / source), "home": str(home), "scratch": str(scratch)}
+
+
+def read_tried(path: Path, ended: str) -> Tried:
+    """What tests wrote down; a student may have written it, so nothing is taken on trust."""
+    if path.is_symlink() or not path.is_file():
+        ends = {**ENDS, "time": f"They did not end within {TESTS_SECONDS} seconds."}
+        return Tried(problem=ends.get(ended, f"They ended without an answer ({ended})."))
+    if path.stat().st_size > MOST_TOLD:
+        return Tried(problem="Their answer is far too large.")
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        notes = [str(note)[:500] for note in [*told["notes"], *told.get("strays", [])]][:20]
+        if "failed" in told:
+            return Tried(problem=f"The file cannot be run: {told['failed']}", notes=notes)
+        raised = {str(name)[:100]: _raised(entry) for name, entry in told["tests"].items()}
+        return Tried(raised, "" if raised else "There is no test of it.", notes)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+        return Tried(problem=f"Their answer cannot be read: {type(error).__name__}.")
+
+
+def _raised(entry: Any) -> Raised | None:
+    return None if entry is None else Raised(str(entry["kind"])[:100], int(entry["line"]))

@@ -18,15 +18,15 @@ MACHINE = 71  # exit status of a child that failed before the student's code beg
 
 
 def main() -> None:
-    """Answer one line {"exercise", "source", "home", "scratch", ...} after another with how it ended."""
+    """Answer one line {"exercise" or "tests", "source", "home", "scratch", ...} after another with how it ended."""
     library, unsafe = sys.argv[1], sys.argv[2] == "unsafe"
     sys.path.insert(0, library)
     sys.dont_write_bytecode = True
     import safetensors.torch  # noqa: F401
     import torch
 
-    from diffusion_lib.homework import probes
-    from grader.sandbox import lockdown, surroundings  # noqa: F401
+    from diffusion_lib.homework import probes, testing
+    from grader.sandbox import lockdown, surroundings, trials  # noqa: F401
 
     torch.set_num_threads(1)
     torch.randn(4).sin().sum()  # the first operation loads more code
@@ -35,6 +35,8 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         job = json.loads(line)
+        if "tests" in job:
+            testing.warm_up()
         try:
             child = os.fork()
         except OSError as error:
@@ -55,7 +57,12 @@ def enter(job: dict[str, Any], roots: list[Path], unsafe: bool, observe: Any) ->
 
             lockdown.shut_in(roots, Path(job["scratch"]), job["loading"] + job["seconds"] + 5)
         code = 0
-        run(job, observe)
+        if "tests" in job:
+            from grader.sandbox import trials
+
+            trials.run(job, Path(job["scratch"], LOADED).touch)
+        else:
+            run(job, observe)
     finally:
         os._exit(code)
 
@@ -69,6 +76,7 @@ def leave(scratch: str) -> None:
     os.chdir(scratch)
     homes = ("HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "IPYTHONDIR", "TORCHINDUCTOR_CACHE_DIR")
     os.environ.update(dict.fromkeys(homes, scratch), MPLBACKEND="Agg")
+    sys.modules["torch"].compile = as_it_is  # type: ignore[attr-defined]  # compiling starts processes
 
 
 def readable_roots(library: Path) -> list[Path]:
@@ -152,13 +160,10 @@ def run(job: dict[str, Any], observe: Any) -> None:
 
 def found(job: dict[str, Any], exercise: Any, notes: list[str]) -> Any:
     """The student's function; its module stands among the student's own, or, if "given", among the library's."""
-    import torch
-
     from diffusion_lib.homework.exercises import find
     from diffusion_lib.homework.finding import load_source
     from grader.sandbox.surroundings import loaded, put_around, settle
 
-    torch.compile = as_it_is  # compiling starts processes
     settle(Path(job["home"]), own=not job["given"])
     module = loaded(lambda: load_source(Path(job["source"]), exercise.module), notes)
     if job["given"]:
