@@ -52,7 +52,9 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """softmax(Q Kᵀ / √d) V with several heads (Vaswani et al. 2017, eq. 1).
+    """Attention with several heads (Vaswani et al. 2017, eq. 1).
+
+    Attention(Q, K, V) = softmax(Q Kᵀ / √d) V
 
     Queries come from ``x``; keys and values from ``context``, or from ``x`` itself where there is none.
     """
@@ -77,7 +79,7 @@ class Attention(nn.Module):
 
     @torch.no_grad()
     def weights(self, x: Tokens, context: Context | None = None) -> Float[Tensor, "batch head token key"]:
-        """softmax(Q Kᵀ / √d) alone, (B, heads, N, M): the map that a figure shows."""
+        """The share that each query takes of each key, (B, heads, N, M): the map that a figure shows."""
         q = self.split_heads(self.to_q(x))
         k = self.split_heads(self.to_kv(x if context is None else context).chunk(2, dim=-1)[0])
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Collection
@@ -10,6 +11,7 @@ from pathlib import Path
 from diffusion_lib.homework.exercises import Exercise
 from diffusion_lib.homework.finding import definitions
 
+FORMULA = re.compile(r"[^`.]{1,20} = ")  # how a docstring's paragraph begins that is a formula
 FIXED_DATE = (2020, 1, 1, 0, 0, 0)  # in zips, so that equal trees give equal bytes
 
 
@@ -35,7 +37,8 @@ def copy_package(
 
 def stub(source: str, exercise: Exercise) -> str:
     """The module's ``source`` with the exercise's part of the body replaced by a NotImplementedError that says what to
-    do; what stands before that part is given."""
+    do; what stands before that part is given, and docstrings keep no formula."""
+    source = without_formulas(source, exercise.attribute)
     function = definition(ast.parse(source), exercise.attribute)
     if function is None:
         raise ValueError(f"{exercise.path} has no {exercise.attribute}.")
@@ -51,6 +54,17 @@ def stub(source: str, exercise: Exercise) -> str:
         f"{indent})",
     ]
     return "\n".join([*lines[: taken.lineno - 1], *body, *lines[function.end_lineno :]]) + "\n"
+
+
+def without_formulas(source: str, attribute: str) -> str:
+    """``source`` with the formulas out of the docstrings of ``attribute`` and its class; each is a paragraph there."""
+    module = ast.parse(source)
+    outer = [node for node in module.body if getattr(node, "name", "") == attribute.partition(".")[0]]
+    for node in [*outer, definition(module, attribute)]:
+        told = ast.get_docstring(node, clean=False) or "" if isinstance(node, ast.ClassDef | ast.FunctionDef) else ""
+        kept = [part for part in told.split("\n\n") if not FORMULA.match(part.strip())]
+        source = source.replace(told, "\n\n".join(kept), 1)
+    return source
 
 
 def _statements(function: ast.FunctionDef) -> list[ast.stmt]:

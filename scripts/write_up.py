@@ -8,11 +8,11 @@ import base64
 import json
 import re
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from diffusion_lib import make_schedule
+from diffusion_lib.homework.exercises import load_assignment
 from diffusion_lib.profiles import ScheduleConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,10 +69,9 @@ def values() -> dict[str, str]:
 
 def sheet() -> dict[str, str]:
     """What the student's sheet asks, as it asks it."""
-    text = (ROOT / "homework" / "assignment.toml").read_text(encoding="utf-8")
-    assignment = tomllib.loads(text)
-    questions = {f"question.{name}": asked["question"] for name, asked in assignment["written"].items()}
-    return {"title": assignment["title"], **questions}
+    assignment = load_assignment(ROOT / "homework" / "assignment.toml")
+    questions = {f"question.{name}": asked.question for name, asked in assignment.questions.items()}
+    return {"title": assignment.title, **questions}
 
 
 def closest() -> dict[str, str]:

@@ -79,6 +79,10 @@ RIGHT_CODE = {
                "        return a.sqrt() * x_start + (1 - a).sqrt() * noise\n\n\nq_sample = Forward().noised\n", ""),
     "via_ddim": ("p_sample", "def p_sample(schedule, x_t, t, eps, noise):\n"
                  "    return ddim_step(schedule, x_t, t, t - 1, eps, noise, eta=1.0)\n", ""),
+    "via_posterior": ("p_sample", "def p_sample(schedule, x_t, t, eps, noise):\n"
+                      "    x_start = predict_x_start(schedule, x_t, t, eps)\n"
+                      "    mean, variance = q_posterior(schedule, x_start, x_t, t)\n"
+                      "    return mean + variance.sqrt() * noise\n", ""),
     "q_float32": ("q_sample", Q.replace('schedule.at("alphas_cumprod", t, x_start)',
                   "schedule.alphas_cumprod.float()[t].view(-1, 1, 1, 1)")
                   .replace("* x_start", "* x_start.float()"), ""),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from classroom import student_source
 from conftest import ROOT, SHARED
 from warm import python
 
@@ -16,6 +17,7 @@ from diffusion_lib.homework.exercises import EXERCISES, get, load_assignment
 from diffusion_lib.homework.probes import observe
 from diffusion_lib.homework.records import read_record, shipped_record
 from grader.selftest import Score, table
+from grader.trees import stub
 
 # Outside of the tests' shape checks, as a student and a teacher run it. What the grader keeps is made once a session.
 PLAIN = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "no_network"), "XDG_CACHE_HOME": str(SHARED / "cache")}
@@ -132,6 +134,47 @@ def test_the_record_that_ships_is_that_of_this_library_and_this_catalogue(tmp_pa
             for case, start, end in zip(entry.cases, [0, *ends], ends, strict=False):
                 random = draws & set(who) and not case.startswith("T")
                 assert random or close(case, then[start:end], now[start:end]).all(), (name, who, case)
+
+
+VIA_DDIM = "return ddim_step(schedule, x_t, t, t - 1, eps, noise, eta=1.0)"
+VIA_POSTERIOR = (
+    "mean, variance = q_posterior(schedule, predict_x_start(schedule, x_t, t, eps), x_t, t)\n"
+    "return mean + variance.sqrt() * noise"
+)
+
+
+def at_home(folder, monkeypatch, source, name):
+    """The verdict on ``name`` in a student's file."""
+    path = folder / "diffusion.py"
+    path.write_text(source, encoding="utf-8")
+    monkeypatch.setattr("diffusion_lib.homework.checks.current", lambda exercise: path)
+    return check(name)
+
+
+@pytest.mark.parametrize("body", [VIA_DDIM, VIA_POSTERIOR])
+def test_a_step_back_may_call_what_stands_in_the_file(tmp_path, monkeypatch, body):
+    source = student_source(p_sample=body)
+    for name in ("q_sample", "ddpm_loss"):
+        source = stub(source, get(name))
+    assert at_home(tmp_path, monkeypatch, source, "p_sample")
+
+
+def test_a_function_that_calls_an_unwritten_one_is_told_which(tmp_path, monkeypatch):
+    verdict = at_home(tmp_path, monkeypatch, stub(student_source(p_sample=VIA_DDIM), get("ddim_step")), "p_sample")
+    assert verdict.problem.startswith("It calls ddim_step, which is not written yet. Exercise P.4")
+    verdict = at_home(tmp_path, monkeypatch, stub(student_source(), get("q_sample")), "ddpm_loss")
+    assert verdict.problem.startswith("It calls q_sample, which is not written yet. Exercise 1.1")
+    verdict = at_home(tmp_path, monkeypatch, stub(student_source(), get("p_sample")), "p_sample")
+    assert verdict.problem.startswith("It is not written yet. Exercise 3.1")
+
+
+def test_a_function_that_calls_a_wrong_one_is_told_which(tmp_path, monkeypatch):
+    halved = student_source(p_sample=VIA_DDIM, ddim_step="return x_t / 2", q_sample="return x_start / 2")
+    for name, called in (("p_sample", "ddim_step"), ("ddpm_loss", "q_sample")):
+        verdict = at_home(tmp_path, monkeypatch, halved, name)
+        assert verdict.evidence[0] == f"{name} calls {called}, which is not right yet: check that first"
+    alone = student_source(ddpm_loss="return model(x_start, t, label).mean()", q_sample="return x_start / 2")
+    assert "q_sample" not in repr(at_home(tmp_path, monkeypatch, alone, "ddpm_loss"))
 
 
 def test_unlisted_wrong_code_fails_with_evidence():

@@ -4,15 +4,20 @@ import json
 import shutil
 import zipfile
 
+import numpy as np
 import pytest
 from classroom import FILE, SOLUTION, student_source, write_body
 from conftest import ROOT
 from test_homework_checks import run
 from torch import nn
 
+from diffusion_lib import UNet, make_schedule
 from diffusion_lib.homework.digests import digest
 from diffusion_lib.homework.exercises import get
-from diffusion_lib.homework.experiment import own_draws, recipe
+from diffusion_lib.homework.experiment import own_draws, place, recipe
+from diffusion_lib.showing.player import png
+from diffusion_lib.training import shipped_history
+from diffusion_lib.training.loop import Trained
 from grader.hand_ins import HandIn
 from grader.reading import read
 
@@ -104,3 +109,30 @@ def handed_in(release):
 def archive_card(release):
     with zipfile.ZipFile(release / "homework.zip") as archive:
         return archive.read("homework/experiment/tiny/card.json").decode()
+
+
+def test_the_students_notebook_of_the_experiment_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    """Its cells, with the library's functions in place of a student's, and a run that is not trained."""
+    monkeypatch.setattr("diffusion_lib.homework.experiment.tree", lambda: tmp_path)
+    monkeypatch.setattr("diffusion_lib.homework.experiment.experiment", untrained)
+    book = json.loads((ROOT / "homework" / "05_your_experiment.ipynb").read_text(encoding="utf-8"))
+    assert not [cell for cell in book["cells"] if cell.get("outputs")]
+    space, code = {}, ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
+    for old, new in (('RECIPE = "minutes"', 'RECIPE = "tiny"'), ("repeat(30)", "repeat(2)")):
+        assert sum(source.count(old) for source in code) == 1
+        code = [source.replace(old, new) for source in code]
+    for source in code:
+        exec(source, space)
+    told = capsys.readouterr().out
+    assert told.count(": right.") == 3
+    assert "kept in experiment/tiny" in told
+    assert "my samples" in told
+
+
+def untrained(name):
+    """What :func:`experiment` returns and leaves, without training."""
+    profile = recipe(name)
+    place(name).mkdir(parents=True)
+    for epoch in profile.train.snapshot_epochs:
+        (place(name) / f"samples_epoch_{epoch}.png").write_bytes(png(np.zeros((2, 2), dtype=np.uint8)))
+    return Trained(UNet(profile.unet).eval(), make_schedule(profile.schedule), shipped_history("laptop"))

@@ -152,7 +152,7 @@ def test_the_teacher_is_told_the_student_is_not_and_points_stay(tmp_path):
 
 
 def test_a_homework_without_the_experiment_says_nothing_of_runs(tmp_path):
-    text = assignment_path().read_text(encoding="utf-8").replace("[written.experiment]", "[written.essay]")
+    text = assignment_path().read_text(encoding="utf-8").replace(', "experiment"]', "]")
     (tmp_path / "assignment.toml").write_text(text, encoding="utf-8")
     assignment = load_assignment(tmp_path / "assignment.toml")
     zipped(tmp_path, "jane", {FILE: SOLUTION})

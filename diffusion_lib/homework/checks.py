@@ -4,6 +4,7 @@
 ``Record``: numbers in a file beside this one, the same for whoever checks.
 """
 
+import ast
 import importlib.util
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.homework.exercises import EXERCISES, Exercise, find, get
-from diffusion_lib.homework.finding import global_settings, load_source, parsed, unreached
+from diffusion_lib.homework.finding import definitions, global_settings, load_source, parsed, unreached
 from diffusion_lib.homework.formerly import former_imports
 from diffusion_lib.homework.probes import observe
 from diffusion_lib.homework.probing import Observation
@@ -91,7 +92,7 @@ def _close(case: str, got: Tensor, wanted: Tensor, largest: Tensor) -> Tensor:
 def judge(exercise: Exercise, seen: Observation, record: Record) -> Verdict:
     """The verdict on an observation."""
     if seen.unwritten and not seen.values:
-        return Verdict(exercise.name, False, problem=f"{NOT_WRITTEN} {seen.unwritten}")
+        return Verdict(exercise.name, False, problem=_unwritten(exercise, seen.unwritten))
     entry = record[exercise.name]
     got = entry.flatten(seen)
     passes = [_same(entry, got, accepted) for accepted in entry.accepted]
@@ -107,6 +108,13 @@ def judge(exercise: Exercise, seen: Observation, record: Record) -> Verdict:
         failed = [name for name, ok in zip(entry.cases, passes[best], strict=True) if not ok]
         verdict.evidence = _evidence(entry, seen, failed, entry.accepted[best])
     return verdict
+
+
+def _unwritten(exercise: Exercise, message: str) -> str:
+    """Why nothing came back: the stub of the exercise itself, or that of another one that it calls."""
+    name = message.partition(", ")[2].partition(":")[0]
+    why = NOT_WRITTEN if name == exercise.name else f"It calls {name}, which is not written yet."
+    return f"{why} {message}"
 
 
 def _same(entry: Entry, got: Tensor, known: Tensor) -> list[bool]:
@@ -222,16 +230,25 @@ def check(name: str, function: Callable[..., Any] | None = None) -> Verdict:
         return _checked(exercise, function)
     try:
         path = current(exercise)
-        verdict = _checked(exercise, find(load_source(path, exercise.module), exercise.attribute))
+        module = load_source(path, exercise.module)
+        verdict = _checked(exercise, find(module, exercise.attribute))
     except SyntaxError as error:
         return Verdict(name, False, problem=f"{exercise.path}, line {error.lineno}: {error.msg}.")
     except Exception as error:
         return Verdict(name, False, problem=f"{exercise.path} cannot be read: {type(error).__name__}: {error}")
-    if name == "ddpm_loss" and not verdict.passed:
-        first = check("q_sample")
-        if not first.passed:
-            verdict.evidence.insert(0, "ddpm_loss uses q_sample, which is not right yet: check that first")
-    return explained(verdict, exercise, path.read_bytes().decode("utf-8", errors="replace"))
+    source = path.read_bytes().decode("utf-8", errors="replace")
+    if not verdict.passed and not verdict.problem:
+        wrong = [other for other in called(source, exercise) if not _checked(other, find(module, other.attribute))]
+        verdict.evidence[:0] = [f"{name} calls {o.name}, which is not right yet: check that first" for o in wrong]
+    return explained(verdict, exercise, source)
+
+
+def called(source: str, exercise: Exercise) -> list[Exercise]:
+    """The other exercises of the same file that the exercise's function names."""
+    defined = definitions(parsed(source), exercise.attribute)[-1:]
+    names = {node.id for function in defined for node in ast.walk(function) if isinstance(node, ast.Name)}
+    others = [other for other in EXERCISES if other.module == exercise.module and other.name != exercise.name]
+    return [other for other in others if other.attribute in names]
 
 
 def _checked(exercise: Exercise, function: Callable[..., Any]) -> Verdict:

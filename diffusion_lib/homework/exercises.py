@@ -11,6 +11,9 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
+from diffusion_lib.homework.questions import Question, load_questions
+from diffusion_lib.homework.rules import Rules
+
 
 @dataclass(frozen=True)
 class Exercise:
@@ -67,7 +70,8 @@ EXERCISES = (
     Exercise(
         "P.3", "attention", "diffusion_lib.unet:Attention.forward", "02_embeddings_and_unet",
         "02, 2.5 The label enters by cross-attention",
-        "softmax(Q K^T / sqrt(d)) V for each head, then the output layer", shown="SpatialTransformer.forward",
+        "attention of each head (Vaswani et al. 2017, eq. 1), then the output layer",
+        shown="SpatialTransformer.forward",
     ),
     Exercise(
         "P.4", "ddim_step", "diffusion_lib.diffusion:ddim_step", "04_reverse_sampling", "04, 4.4 Fewer steps: DDIM",
@@ -76,7 +80,7 @@ EXERCISES = (
     Exercise(
         "P.5", "guided", "diffusion_lib.guidance:guided", "06_guidance",
         "06, 6.2 Steering by the difference",
-        "return a function (x, t) -> eps_u + scale * (eps_c - eps_u)",
+        "return a function of x and t that gives the guided noise (Ho and Salimans 2022, eq. 6, with scale = 1 + w)",
     ),
     Exercise(
         "P.6", "label_tokens", "diffusion_lib.embeddings:LabelEmbedding.forward", "02_embeddings_and_unet",
@@ -113,18 +117,24 @@ def find(module: Any, attribute: str) -> Any:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What ``assignment.toml`` says: titles, deadline, points."""
+    """What ``assignment.toml`` says, titles, deadline, points, rules, and the questions that it asks."""
 
     title: str
     deadline: str
     exercises: Mapping[str, float]  # name -> points, of the exercises that are taken out of the library
     tests: Mapping[str, float]  # name -> points, of the exercises for which students write tests
-    written: Mapping[str, tuple[str, float, str]]  # id -> (question, points, notebook)
+    questions: Mapping[str, Question]  # id -> question; none in a student's copy, which has no file of them
+    rules: Rules
     layers: Mapping[str, float]  # "S", "G", "T" -> share of an exercise's points
     named_mistake: float  # share of the points for code whose only fault is one mistake of the catalogue
     source: str  # the file's text
     due: datetime | None = None  # local time of the machine that grades; None: lateness is not counted
     late_share: float = 0.0  # of the total, for each day late: what a teacher's calculation takes off
+
+    @property
+    def written(self) -> dict[str, tuple[str, float, str]]:
+        """The written parts: id -> (question, points, notebook)."""
+        return {name: (asked.question, asked.points, asked.notebook) for name, asked in self.questions.items()}
 
     @property
     def points(self) -> float:
@@ -144,8 +154,9 @@ def tests_name(exercise: str) -> str:
 
 def load_assignment(path: Path) -> Assignment:
     """Read and check ``assignment.toml``; raises ValueError that says what to repair."""
+    questions = _questions(path)
     try:
-        assignment = _assignment(path.read_text(encoding="utf-8"))
+        assignment = _assignment(path.read_text(encoding="utf-8"), questions)
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -160,7 +171,7 @@ def load_assignment(path: Path) -> Assignment:
     if untestable := set(assignment.tests) - set(TESTABLE):
         raise ValueError(f"{path} asks for tests of {sorted(untestable)}; they can be of {', '.join(TESTABLE)}.")
     layers, named = assignment.layers.values(), assignment.named_mistake
-    worth = [*assignment.by_machine.values(), *(points for _, points, _ in assignment.written.values()), *layers]
+    worth = [*assignment.by_machine.values(), *layers]
     if min(worth) < 0 or not 0 <= named <= 1 or abs(sum(layers) - 1) > 1e-9:
         raise ValueError(f"{path}: points must not be negative, named_mistake lies in 0 ... 1, layers add up to 1.")
     if not 0 <= assignment.late_share <= 1:
@@ -168,16 +179,33 @@ def load_assignment(path: Path) -> Assignment:
     return assignment
 
 
-def _assignment(text: str) -> Assignment:
+def _questions(path: Path) -> dict[str, Question]:
+    """All questions: those beside the assignment's file, or else the repository's; none in a student's copy."""
+    places = (path.with_name("questions.toml"), tree() / "homework" / "questions.toml")
+    return next((load_questions(place) for place in places if place.exists()), {})
+
+
+def _asked(names: Any, questions: Mapping[str, Question]) -> dict[str, Question]:
+    """The questions that ``written`` names, in its order."""
+    if not isinstance(names, list):
+        raise ValueError('written is a list of questions of questions.toml, such as written = ["latent"]')
+    unknown = [str(name) for name in names if name not in questions]
+    if unknown and questions:
+        raise ValueError(f"written names {', '.join(unknown)}; questions.toml has {', '.join(questions)}")
+    return {name: questions[name] for name in names if name in questions}
+
+
+def _assignment(text: str, questions: Mapping[str, Question]) -> Assignment:
     """The file's values as they stand."""
     table = tomllib.loads(text)
-    written, exercises = table.get("written", {}).items(), table[table.get("set", "exercises")].items()
+    exercises = table[table.get("set", "exercises")].items()
     return Assignment(
         title=str(table["title"]),
         deadline=str(table["deadline"]),
         exercises={name: float(entry["points"]) for name, entry in exercises},
         tests={name: float(entry["tests"]) for name, entry in exercises if "tests" in entry},
-        written={key: (entry["question"], float(entry["points"]), entry["notebook"]) for key, entry in written},
+        questions=_asked(table.get("written", []), questions),
+        rules=Rules.read(table.get("rules", {})),
         layers={layer: float(table["credit"]["layers"][layer]) for layer in ("S", "G", "T")},
         named_mistake=float(table["credit"]["named_mistake"]),
         source=text,

@@ -48,6 +48,11 @@ def recipe(name: str) -> Profile:
     return replace(profile, name=name, train=train, guidance_scale=1.5)
 
 
+def place(name: str) -> Path:
+    """The folder of the experiment called ``name``: experiment/NAME beside ``diffusion_lib``."""
+    return tree() / "experiment" / name
+
+
 def own_draws(loss: Loss) -> Loss:
     """``loss`` as the trainer calls it, but drawing t and noise itself while the network is in training mode.
 
@@ -174,7 +179,7 @@ def experiment(
     there was trained with other code.
     """
     profile, code = recipe(name), Code.read()
-    folder = folder or tree() / "experiment" / name
+    folder = folder or place(name)
     if other := [n for n in changed(read_note(folder), code.digests) if n in TRAINING]:
         raise ValueError(
             f"{', '.join(other)} changed since the run in {folder} began, so its weights are of other code. "

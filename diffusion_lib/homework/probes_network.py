@@ -40,7 +40,7 @@ def res_block(f: Callable[..., Tensor], key: int) -> Observation:
 
 
 def attention(f: Callable[..., Tensor], key: int) -> Observation:
-    """softmax(Q K^T / sqrt(d)) V."""
+    """Vaswani et al. 2017, eq. 1."""
     from diffusion_lib.unet import Attention
 
     seen = Observation()

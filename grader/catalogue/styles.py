@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from diffusion_lib.diffusion import predict_x_start, q_posterior, q_sample
+from diffusion_lib.diffusion import ddim_step, predict_x_start, q_posterior, q_sample
 
 STYLES: dict[str, list[Callable[..., Any]]] = {}
 
@@ -93,6 +93,16 @@ def _fresh(schedule, x_t, t, noise, posterior=True):
 def eq_7(schedule, x_t, t, eps, noise):
     mean, variance = q_posterior(schedule, predict_x_start(schedule, x_t, t, eps), x_t, t)
     return mean + variance.sqrt() * noise
+
+
+@style("p_sample")
+def via_ddim(schedule, x_t, t, eps, noise):
+    return ddim_step(schedule, x_t, t, t - 1, eps, noise, eta=1.0)
+
+
+@style("p_sample")
+def via_ddim_by_hand(schedule, x_t, t, eps, noise):
+    return ddim_plain(schedule, x_t, t, t - 1, eps, noise, 1.0)
 
 
 @style("p_sample")
