@@ -2,8 +2,8 @@
 
 ``tiny``    seconds, offline: for tests and for seeing every cell run
 ``laptop``  real digits on two CPU cores in minutes
-``flow``    laptop's network, taught straight paths: notebook 08
 ``full``    the homework's experiment: 30 epochs at width 64, for a GPU
+``flow``    laptop's network, taught straight paths: notebook 08
 """
 
 import json
@@ -230,6 +230,14 @@ PROFILES = {
         ),
         guidance_scale=1.2,
     ),
+    "full": Profile(
+        name="full",
+        unet=UNetConfig(width=64, multipliers=(1, 2, 4), transformer_stages=(0, 1, 2), time_dim=256),
+        schedule=ScheduleConfig(kind="linear", num_timesteps=1000),
+        train=TrainConfig(
+            epochs=30, learning_rate=2e-4, snapshot_epochs=(1, 2, 5, 10, 15, 20, 30), bfloat16=True, compile=True
+        ),
+    ),
     "flow": Profile(
         name="flow",
         unet=UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_stages=(1,), time_dim=128),
@@ -244,14 +252,6 @@ PROFILES = {
             timestep_sampling="amplitude",
             target="velocity",
             snapshot_epochs=(1, 2, 4),
-        ),
-    ),
-    "full": Profile(
-        name="full",
-        unet=UNetConfig(width=64, multipliers=(1, 2, 4), transformer_stages=(0, 1, 2), time_dim=256),
-        schedule=ScheduleConfig(kind="linear", num_timesteps=1000),
-        train=TrainConfig(
-            epochs=30, learning_rate=2e-4, snapshot_epochs=(1, 2, 5, 10, 15, 20, 30), bfloat16=True, compile=True
         ),
     ),
 }

@@ -1,10 +1,12 @@
 """How much noise is added at each step, as tables of length T.
 
 Three schedules: the straight line of Ho et al. 2020 (section 4), the cosine of Nichol and Dhariwal 2021 (eq. 17),
-and the one of straight paths (Liu et al. 2023). Tables are made in float64, because 1 - alpha_bar cancels in float32, and cast once.
+and the one of straight paths (Liu et al. 2023). Tables are made in float64, because 1 - alpha_bar cancels in
+float32, and cast once.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -52,8 +54,8 @@ def cosine_betas(num_timesteps: int = 1000, s: float = 0.008, max_beta: float = 
 def straight_betas(num_timesteps: int = 1000, max_beta: float = 0.999) -> Table:
     """Signal and noise mixed as on a straight path, √ᾱ_t : √(1 − ᾱ_t) = 1 − τ : τ, at τ = (t + 1) / T; float64, (T,).
 
-    At τ = 1 nothing would be left of the image, and β would be 1. As in :func:`cosine_betas` it is at most ``max_beta``,
-    so the last level lies just below: τ = 0.99997 for T = 1000.
+    At τ = 1 nothing would be left of the image, and β would be 1. As in :func:`cosine_betas` it is at most
+    ``max_beta``, so the last level lies just below: τ = 0.99997 for T = 1000.
     """
     _check_num_timesteps(num_timesteps)
     tau = torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
@@ -63,7 +65,11 @@ def straight_betas(num_timesteps: int = 1000, max_beta: float = 0.999) -> Table:
 
 def make_schedule(config: ScheduleConfig) -> "NoiseSchedule":
     """The schedule that a profile names, on the CPU in float64."""
-    makers = {"linear": linear_betas, "cosine": cosine_betas, "straight": straight_betas}
+    makers: dict[str, Callable[[int], Table]] = {
+        "linear": linear_betas,
+        "cosine": cosine_betas,
+        "straight": straight_betas,
+    }
     if config.kind not in makers:
         raise ValueError(f"unknown schedule {config.kind!r}; choose one of {', '.join(makers)}.")
     return NoiseSchedule.from_betas(makers[config.kind](config.num_timesteps))

@@ -1,5 +1,7 @@
 """Straight paths against data whose velocity is known exactly, and the identity with a predictor of noise."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from conftest import images
@@ -70,7 +72,8 @@ def test_the_loss_is_the_error_of_the_velocity_at_the_point_of_the_path(any_sche
 
     def model(x, times, label):
         torch.testing.assert_close(x, x_start + tau * (noise - x_start), atol=1e-12, rtol=1e-9)
-        assert torch.equal(times, t) and torch.equal(label, LABEL)
+        assert torch.equal(times, t)
+        assert torch.equal(label, LABEL)
         return answer
 
     expected = (noise - x_start - answer).square().mean()
@@ -140,7 +143,7 @@ def test_the_error_falls_as_the_order_says(heun, order):
     errors = [
         (last(sample_flow(velocity, schedule, x_T, n, heun=heun)) - exact).abs().max().item() for n in (64, 128, 256)
     ]
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in pairwise(errors):
         assert coarse / fine == pytest.approx(2**order, rel=0.25)
 
 
