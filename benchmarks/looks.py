@@ -30,8 +30,8 @@ HEAD = """# Straight paths beside `laptop`, at equal looks
 
 `python benchmarks/looks.py`: shipped weights on MNIST, no guidance, 500 digits a row, seed 1. A look is one evaluation
 of the network. *Straight pieces* walk evenly in τ without clipping (`sample_flow`); DDIM walks evenly in t, with x̂_0
-clipped (`sample_ddim`), *with noise* at η = 1. Heun's last piece is Euler's, so its n pieces take 2 n − 1 looks. The range is a 95 % interval
-(Wilson). Both spreads are shares of real digits'.
+clipped (`sample_ddim`), *with noise* at η = 1. Heun's last piece is Euler's, so its n pieces take 2 n − 1 looks. The
+range is a 95 % interval (Wilson). Both spreads are shares of real digits'.
 
 | network, walk | looks | read as asked | spread | of features | Fréchet | of it mean | covariance |
 |---|---|---|---|---|---|---|---|
