@@ -64,8 +64,8 @@ WALKS: dict[str, tuple[Walk, tuple[int, ...]]] = {
     "laptop, DDIM with noise": (ddim(1), LOOKS),
     "laptop, straight pieces": (pieces(heun=False), LOOKS),
     "flow, straight pieces": (pieces(heun=False), LOOKS),
-    "flow, Heun's pieces": (pieces(heun=True), (3, 7, 15, 49)),
-    "flow, DDIM with noise": (ddim(1), LOOKS),
+    "flow, Heun's pieces": (pieces(heun=True), (3, 7, 15)),
+    "flow, DDIM with noise": (ddim(1), (4, 8, 16)),
 }
 
 

@@ -50,7 +50,7 @@ def main(run: Path, folder: Path = WEIGHTS, per_label: int = 100) -> None:
     save_small(weights, trained.model, profile, card)
 
     snapshots, wanted = {}, torch.arange(profile.data.num_classes).repeat(8).to(device)
-    for epoch in (e for e in profile.train.snapshot_epochs if e <= profile.train.epochs):
+    for epoch in (e for e in profile.train.snapshot_epochs if e <= card["epochs"]):
         model, shape = load_model(run / f"epoch_{epoch}.safetensors", device).eps_model, trained.model.image_shape
         samples = generate(model, trained.schedule, wanted, steps, guidance_scale=scale, shape=shape)
         snapshots[str(epoch)] = to_bytes(samples.cpu())
