@@ -244,14 +244,14 @@ PROFILES = {
         schedule=ScheduleConfig(kind="straight", num_timesteps=1000),
         # laptop's recipe for another target. Even in amplitude, t shows it the same mixture of noise as laptop saw.
         train=TrainConfig(
-            epochs=4,
+            epochs=3,
             learning_rate=4e-3,
             warmup_steps=200,
             decay="cosine",
             label_dropout=0.1,
             timestep_sampling="amplitude",
             target="velocity",
-            snapshot_epochs=(1, 2, 4),
+            snapshot_epochs=(1, 2, 3),
         ),
     ),
 }
