@@ -1,5 +1,6 @@
 """Straight paths against data whose velocity is known exactly, and the identity with a predictor of noise."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -21,8 +22,11 @@ from diffusion_lib.flow import (
 )
 from diffusion_lib.guidance import conditioned, guided
 from diffusion_lib.oracles import finite_set_oracle, gaussian_oracle, point_oracle
+from diffusion_lib.profiles import PROFILES
 from diffusion_lib.samplers import generate, last, sample_ddim
 from diffusion_lib.schedules import NoiseSchedule, linear_betas, straight_betas
+from diffusion_lib.training.checkpoints import Pretrained, load_pretrained
+from diffusion_lib.training.loop import Trainer
 from diffusion_lib.training.recipe import TARGETS
 
 LABEL = torch.tensor([4, 0, 9, 4])
@@ -198,3 +202,21 @@ def test_the_image_seen_is_where_the_line_ends():
     t = torch.full((4,), level)
     seen = predict_x_start(schedule, x_t, t, as_noise(waves, schedule)(x_t, t))
     torch.testing.assert_close(states[2].x_start, seen, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_profile_names_what_its_network_is_taught(stand_in, target):
+    tiny, few = PROFILES["tiny"], stand_in.take(64)
+    profile = replace(tiny, train=replace(tiny.train, target=target))
+    trainer = Trainer(profile, few, few, torch.device("cpu"))
+    assert trainer.loss is TARGETS[target].loss
+    x, t = images(2, 1, 28, 28, dtype=torch.float32), torch.tensor([5, 80])
+    said = TARGETS[target].eps_model(trainer.ema, trainer.schedule)(x, t, None)
+    assert torch.equal(trainer.eps_model(x, t, None), said)
+    assert torch.equal(Pretrained(trainer.ema, trainer.schedule, profile, {}).eps_model(x, t, None), said)
+
+
+def test_the_shipped_flow_was_taught_straight_paths():
+    profile, ours = load_pretrained("flow").profile, PROFILES["flow"]
+    assert (profile.train.target, profile.schedule, profile.unet) == ("velocity", ours.schedule, ours.unet)
+    assert profile.unet == PROFILES["laptop"].unet
