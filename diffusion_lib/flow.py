@@ -48,7 +48,7 @@ def flow_loss(
 ) -> Tensor:
     """How badly the model guesses the velocity of a straight path; called as ``ddpm_loss`` is (Liu et al. 2023, eq. 1).
 
-    L = E ‖(ε − x_0) − v_θ(x_τ, t)‖²   with τ = τ_t, as a mean over pixels and images
+    L = E ‖(ε − x_0) − u_θ(x_τ, t)‖²   with τ = τ_t, as a mean over pixels and images
 
     ``t`` int64, (B,), 0 ... T-1; ``noise`` ~ N(0, I), (B, C, H, W). Returns a scalar.
     """
@@ -61,7 +61,7 @@ def flow_loss(
 def euler_step(x_tau: Images, tau: float | Tensor, tau_next: float | Tensor, velocity: Images) -> Images:
     """Walk from τ to τ' as if the velocity stayed what it is at τ; all images (B, C, H, W).
 
-    x_τ' = x_τ + (τ' − τ) · v
+    x_τ' = x_τ + (τ' − τ) · u
     """
     return x_tau + (tau_next - tau) * velocity
 
@@ -71,7 +71,7 @@ def sample_flow(
 ) -> Iterator[SampleStep]:
     """Walk from noise to images in ``num_steps`` straight pieces, evenly spaced in τ; nothing random enters.
 
-    ``velocity`` (x_τ, t) -> v; ``x_T`` ~ N(0, I), (B, C, H, W). Each piece is one look at the network: Euler's method.
+    ``velocity`` (x_τ, t) -> u; ``x_T`` ~ N(0, I), (B, C, H, W). Each piece is one look at the network: Euler's method.
     With ``heun`` a piece takes the mean of the velocities at both its ends. That is a second look, except for the last
     piece, which ends at τ = 0, where no level is: 2 · num_steps − 1 looks.
     """
@@ -80,11 +80,11 @@ def sample_flow(
     x = x_T / sum(amplitudes(schedule, first, x_T[:1]))
     for i, j in pairwise([*levels, -1]):  # -1 is the clean image, as in ``ddim_step``
         tau, tau_next = taus[i + 1], taus[j + 1]
-        v = _look(velocity, x, i)
-        x_start = x - tau * v
+        u = _look(velocity, x, i)
+        x_start = x - tau * u
         if heun and j >= 0:
-            v = (v + _look(velocity, euler_step(x, tau, tau_next, v), j)) / 2
-        x = euler_step(x, tau, tau_next, v)
+            u = (u + _look(velocity, euler_step(x, tau, tau_next, u), j)) / 2
+        x = euler_step(x, tau, tau_next, u)
         yield SampleStep(i, x, x_start)
 
 
@@ -112,9 +112,9 @@ def even_levels(schedule: NoiseSchedule, num_steps: int) -> list[int]:
 
 
 def as_noise(model: LabelledModel, schedule: NoiseSchedule) -> LabelledModel:
-    """A network of straight paths, v_θ(x_τ, t), as a predictor of noise, ε_θ(x_t, t): for ``generate`` and all else.
+    """A network of straight paths, u_θ(x_τ, t), as a predictor of noise, ε_θ(x_t, t): for ``generate`` and all else.
 
-    x_τ = x_t / (a + s),   ε = (x_t + a · v) / (a + s)
+    x_τ = x_t / (a + s),   ε = (x_t + a · u) / (a + s)
     """
 
     def velocity(x: Images, t: Timesteps, label: Labels | None = None) -> Images:
@@ -125,9 +125,9 @@ def as_noise(model: LabelledModel, schedule: NoiseSchedule) -> LabelledModel:
 
 
 def as_velocity(model: LabelledModel, schedule: NoiseSchedule) -> LabelledModel:
-    """A predictor of noise, ε_θ(x_t, t), as a velocity on straight paths, v(x_τ, t): :func:`as_noise` the other way.
+    """A predictor of noise, ε_θ(x_t, t), as a velocity on straight paths, u(x_τ, t): :func:`as_noise` the other way.
 
-    x_t = (a + s) · x_τ,   v = ε − x̂_0
+    x_t = (a + s) · x_τ,   u = ε − x̂_0
     """
 
     def velocity(x: Images, t: Timesteps, label: Labels | None = None) -> Images:

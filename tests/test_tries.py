@@ -100,15 +100,15 @@ BLANKS = {  # notebook, cell: the right line, then what students write
         "m - step * (v + ahead) / 2",
     ],
     ("08_straight_paths", "08-08"): [
-        "x_tau - tau * v",
-        "x_tau + tau * v",  # the other way
-        "x_tau - v",  # as if from the noise
-        "x_tau - (1 - tau) * v",
+        "x_tau - tau * u",
+        "x_tau + tau * u",  # the other way
+        "x_tau - u",  # as if from the noise
+        "x_tau - (1 - tau) * u",
     ],
     ("08_straight_paths", "08-12"): [
-        "(x - w @ xy) / tau",
-        "(w @ xy - x) / tau",  # the way a sampler walks
-        "x - w @ xy",
+        "(x - gamma @ xy) / tau",
+        "(gamma @ xy - x) / tau",  # the way a sampler walks
+        "x - gamma @ xy",
         "(x - xy.mean(dim=0)) / tau",  # every point alike
     ],
 }
