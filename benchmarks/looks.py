@@ -95,13 +95,13 @@ def line(row: dict[str, Any]) -> str:
 def main(names: list[str]) -> None:
     train, test = load_data("mnist", "cpu")
     judge = Judge(load_classifier("cpu"), test=test, train=train, neighbours=1)
-    before = json.loads(NUMBERS.read_text(encoding="utf-8"))["looks"] if NUMBERS.exists() else []
-    rows = [row for row in before if row["walk"] not in names]
+    before = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.exists() else {}
+    rows = [row for row in before.get("looks", []) if row["walk"] not in names]
     rows += [row for name in names for row in measured(name, judge)]
     rows.sort(key=lambda row: (list(WALKS).index(row["walk"]), row["looks"]))
     floor = asdict(judge.floor(COUNT))
     made = {"command": "python benchmarks/looks.py", "device": device_name(torch.device("cpu")), "versions": versions()}
-    numbers = made | {"data": train.source, "floor": floor, "looks": rows}
+    numbers = before | made | {"data": train.source, "floor": floor, "looks": rows}
     NUMBERS.write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     real = {"walk": "real digits", "looks": "", **floor}
     TABLE.write_text(HEAD + "\n".join(map(line, [*rows, real])) + "\n", encoding="utf-8")

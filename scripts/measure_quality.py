@@ -69,7 +69,9 @@ def main(name: str) -> None:
         "loss": losses(trained, *test[:500]),
         "epochs": over_epochs(name, classifier, test),
     }
-    (WEIGHTS / f"{name}.quality.json").write_text(json.dumps(quality, indent=1) + "\n", encoding="utf-8")
+    path = WEIGHTS / f"{name}.quality.json"  # benchmarks/looks.py writes there too
+    others = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.write_text(json.dumps(others | quality, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def over_epochs(name: str, classifier: Any, test: Any) -> list[dict[str, float]]:
