@@ -2,13 +2,14 @@ from . import homework, showing, training
 from .data import Digits, like_mnist, load_digits
 from .diffusion import ddim_step, ddpm_loss, p_sample, predict_eps, predict_x_start, q_posterior, q_sample
 from .embeddings import LabelEmbedding, TimeEmbedding, timestep_embedding
+from .flow import as_noise, as_velocity, euler_step, flow_loss, sample_flow, straight_path
 from .guidance import clipped, conditioned, guided
 from .metrics import DigitClassifier, Judge, label_agreement, nearest_neighbours, within_class_spread
 from .oracles import finite_set_oracle, gaussian_oracle, point_oracle
 from .predictions import predicting, prediction_loss
 from .profiles import PROFILES, Profile, UNetConfig, get_profile
 from .samplers import ddim_timesteps, draw_noise, generate, last, sample_ddim, sample_ddpm, sdedit
-from .schedules import NoiseSchedule, cosine_betas, gather, linear_betas, make_schedule
+from .schedules import NoiseSchedule, cosine_betas, gather, linear_betas, make_schedule, straight_betas
 from .training import Trainer, default_device, fit, load_classifier, load_model, load_pretrained
 from .unet import Attention, ResBlock, UNet
 
@@ -26,6 +27,8 @@ __all__ = [
     "Trainer",
     "UNet",
     "UNetConfig",
+    "as_noise",
+    "as_velocity",
     "clipped",
     "conditioned",
     "cosine_betas",
@@ -34,8 +37,10 @@ __all__ = [
     "ddpm_loss",
     "default_device",
     "draw_noise",
+    "euler_step",
     "finite_set_oracle",
     "fit",
+    "flow_loss",
     "gather",
     "gaussian_oracle",
     "generate",
@@ -62,8 +67,11 @@ __all__ = [
     "q_sample",
     "sample_ddim",
     "sample_ddpm",
+    "sample_flow",
     "sdedit",
     "showing",
+    "straight_betas",
+    "straight_path",
     "timestep_embedding",
     "training",
     "within_class_spread",

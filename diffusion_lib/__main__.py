@@ -79,7 +79,10 @@ def _generate(trained: Any, per_label: int, steps: int, scale: float, seed: int)
     device = next(trained.model.parameters()).device
     label = torch.arange(trained.profile.data.num_classes, device=device).repeat(per_label)
     try:
-        return generate(trained.model, trained.schedule, label, steps, guidance_scale=scale, seed=seed), label
+        shape = trained.model.image_shape
+        return generate(
+            trained.eps_model, trained.schedule, label, steps, guidance_scale=scale, seed=seed, shape=shape
+        ), label
     except ValueError as error:
         _fail(error)
 
@@ -120,7 +123,7 @@ def _run_folder(profile: str, data: str) -> Path:
 
 @app.command()
 def train(
-    profile: Annotated[str, typer.Option(help="tiny, laptop or full.")] = "laptop",
+    profile: Annotated[str, typer.Option(help="tiny, laptop, full or flow.")] = "laptop",
     data: Annotated[str, typer.Option(help=f"What to learn: {DATA}.")] = "mnist",
     size: Annotated[str | None, typer.Option(help="Side of a folder's images, or HEIGHTxWIDTH; by default 32.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/PROFILE[-DATA].")] = None,

@@ -39,7 +39,8 @@ def _formulas(kind: str) -> Prediction:
     return PREDICTIONS[kind]
 
 
-def _amplitudes(schedule: NoiseSchedule, t: Timesteps, like: Images) -> tuple[Tensor, Tensor]:
+def amplitudes(schedule: NoiseSchedule, t: Timesteps, like: Images) -> tuple[Tensor, Tensor]:
+    """a = √ᾱ_t and s = √(1 − ᾱ_t), the amplitudes of signal and noise in x_t, each (B, 1, 1, 1)."""
     return gather(schedule.sqrt_alphas_cumprod, t, like), gather(schedule.sqrt_one_minus_alphas_cumprod, t, like)
 
 
@@ -48,7 +49,7 @@ def predicting(kind: str, model: LabelledModel, schedule: NoiseSchedule) -> Labe
     implied = _formulas(kind).eps
 
     def eps_model(x: Images, t: Timesteps, label: Labels | None = None) -> Images:
-        a, s = _amplitudes(schedule, t, x)
+        a, s = amplitudes(schedule, t, x)
         return implied(a, s, x, model(x, t, label))
 
     return eps_model
@@ -70,7 +71,7 @@ def prediction_loss(kind: str) -> Callable[..., Tensor]:
         t: Timesteps,
         noise: Images,
     ) -> Tensor:
-        a, s = _amplitudes(schedule, t, x_start)
+        a, s = amplitudes(schedule, t, x_start)
         answer = model(q_sample(schedule, x_start, t, noise), t, label)
         return mse_loss(answer, target(a, s, x_start, noise))
 

@@ -1,8 +1,9 @@
-"""Every number a run depends on, in three sizes. A profile changes size and duration, never the maths.
+"""Every number a run depends on, in named sizes. A profile changes size and duration, never the maths.
 
 ``tiny``    seconds, offline: for tests and for seeing every cell run
 ``laptop``  real digits on two CPU cores in minutes
 ``full``    the homework's experiment: 30 epochs at width 64, for a GPU
+``flow``    laptop's network, taught straight paths: notebook 08
 """
 
 import json
@@ -10,9 +11,10 @@ import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-Kind = Literal["linear", "cosine"]
+Kind = Literal["linear", "cosine", "straight"]
 Decay = Literal["constant", "cosine"]
 TimestepSampling = Literal["uniform", "amplitude"]
+Target = Literal["noise", "velocity"]
 
 
 def _among(name: str, value: str, accepted: Any) -> None:
@@ -116,6 +118,7 @@ class TrainConfig:
     grad_clip: float = 1.0
     label_dropout: float = 0.0  # share of labels replaced by the null label, for guidance
     timestep_sampling: TimestepSampling = "uniform"  # t drawn evenly, or so that the signal's amplitude √ᾱ is
+    target: Target = "noise"  # what the network is taught: the noise, or the velocity of a straight path (flow.py)
     max_images: int | None = None  # train on the first max_images only
     snapshot_epochs: tuple[int, ...] = ()  # save a sample grid and the averaged weights after these
     seed: int = 0
@@ -125,6 +128,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _among("decay", self.decay, Decay)
         _among("timestep_sampling", self.timestep_sampling, TimestepSampling)
+        _among("target", self.target, Target)
         _hold(
             self,
             epochs=(self.epochs >= 1, "at least 1"),
@@ -232,6 +236,22 @@ PROFILES = {
         schedule=ScheduleConfig(kind="linear", num_timesteps=1000),
         train=TrainConfig(
             epochs=30, learning_rate=2e-4, snapshot_epochs=(1, 2, 5, 10, 15, 20, 30), bfloat16=True, compile=True
+        ),
+    ),
+    "flow": Profile(
+        name="flow",
+        unet=UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_stages=(1,), time_dim=128),
+        schedule=ScheduleConfig(kind="straight", num_timesteps=1000),
+        # laptop's recipe for another target. Even in amplitude, t shows it the same mixture of noise as laptop saw.
+        train=TrainConfig(
+            epochs=3,
+            learning_rate=4e-3,
+            warmup_steps=200,
+            decay="cosine",
+            label_dropout=0.1,
+            timestep_sampling="amplitude",
+            target="velocity",
+            snapshot_epochs=(1, 2, 3),
         ),
     ),
 }

@@ -1,10 +1,12 @@
 """How much noise is added at each step, as tables of length T.
 
-Two schedules: the straight line of Ho et al. 2020 (section 4) and the cosine of Nichol and Dhariwal 2021
-(eq. 17). Tables are made in float64, because 1 - alpha_bar cancels in float32, and cast once.
+Three schedules: the straight line of Ho et al. 2020 (section 4), the cosine of Nichol and Dhariwal 2021 (eq. 17),
+and the one of straight paths (Liu et al. 2023). Tables are made in float64, because 1 - alpha_bar cancels in
+float32, and cast once.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -49,9 +51,25 @@ def cosine_betas(num_timesteps: int = 1000, s: float = 0.008, max_beta: float = 
     return (1 - f[1:] / f[:-1]).clamp(max=max_beta)
 
 
+def straight_betas(num_timesteps: int = 1000, max_beta: float = 0.999) -> Table:
+    """Signal and noise mixed as on a straight path, √ᾱ_t : √(1 − ᾱ_t) = 1 − τ : τ, at τ = (t + 1) / T; float64, (T,).
+
+    At τ = 1 nothing would be left of the image, and β would be 1. As in :func:`cosine_betas` it is at most
+    ``max_beta``, so the last level lies just below: τ = 0.99997 for T = 1000.
+    """
+    _check_num_timesteps(num_timesteps)
+    tau = torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
+    alpha_bar = (1 - tau) ** 2 / ((1 - tau) ** 2 + tau**2)
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta)
+
+
 def make_schedule(config: ScheduleConfig) -> "NoiseSchedule":
     """The schedule that a profile names, on the CPU in float64."""
-    makers = {"linear": linear_betas, "cosine": cosine_betas}
+    makers: dict[str, Callable[[int], Table]] = {
+        "linear": linear_betas,
+        "cosine": cosine_betas,
+        "straight": straight_betas,
+    }
     if config.kind not in makers:
         raise ValueError(f"unknown schedule {config.kind!r}; choose one of {', '.join(makers)}.")
     return NoiseSchedule.from_betas(makers[config.kind](config.num_timesteps))

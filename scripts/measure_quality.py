@@ -45,7 +45,8 @@ def main(name: str) -> None:
 
     def measured(per_label: int, steps: int, scale: float, eta: float = 1.0) -> dict[str, Any]:
         label = torch.arange(data.num_classes, device=device).repeat(per_label)
-        images = generate(trained.model, trained.schedule, label, steps, guidance_scale=scale, eta=eta, seed=1)
+        options = {"guidance_scale": scale, "eta": eta, "seed": 1, "shape": trained.model.image_shape}
+        images = generate(trained.eps_model, trained.schedule, label, steps, **options)
         found = asdict(judge.score(images, label))
         found |= {"steps": steps, "scale": scale, "eta": eta}
         print(found, flush=True)
@@ -68,7 +69,9 @@ def main(name: str) -> None:
         "loss": losses(trained, *test[:500]),
         "epochs": over_epochs(name, classifier, test),
     }
-    (WEIGHTS / f"{name}.quality.json").write_text(json.dumps(quality, indent=1) + "\n", encoding="utf-8")
+    path = WEIGHTS / f"{name}.quality.json"  # benchmarks/looks.py writes there too
+    others = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.write_text(json.dumps(others | quality, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def over_epochs(name: str, classifier: Any, test: Any) -> list[dict[str, float]]:
@@ -90,7 +93,7 @@ def losses(trained: Any, x_start: torch.Tensor, label: torch.Tensor) -> list[dic
     for level in LEVELS:
         t = torch.full_like(label, level)
         x_t = q_sample(trained.schedule, x_start, t, noise)
-        ours = ddpm_loss(trained.model, trained.schedule, x_start, label, t=t, noise=noise)
+        ours = ddpm_loss(trained.eps_model, trained.schedule, x_start, label, t=t, noise=noise)
         rows.append({"t": level, "loss": ours.item(), "lazy": (x_t - noise).square().mean().item()})
     return rows
 

@@ -50,9 +50,9 @@ def main(run: Path, folder: Path = WEIGHTS, per_label: int = 100) -> None:
     save_small(weights, trained.model, profile, card)
 
     snapshots, wanted = {}, torch.arange(profile.data.num_classes).repeat(8).to(device)
-    for epoch in (e for e in profile.train.snapshot_epochs if e <= profile.train.epochs):
-        model = load_model(run / f"epoch_{epoch}.safetensors", device).model
-        samples = generate(model, trained.schedule, wanted, steps, guidance_scale=scale)
+    for epoch in (e for e in profile.train.snapshot_epochs if e <= card["epochs"]):
+        model, shape = load_model(run / f"epoch_{epoch}.safetensors", device).eps_model, trained.model.image_shape
+        samples = generate(model, trained.schedule, wanted, steps, guidance_scale=scale, shape=shape)
         snapshots[str(epoch)] = to_bytes(samples.cpu())
     save_tensors(folder / f"{name}.snapshots.safetensors", snapshots, {"labels": wanted.tolist()})
     (folder / f"{name}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
@@ -72,7 +72,8 @@ def scores(shipped: Pretrained, judge: Judge, per_label: int = 100) -> dict[str,
         {"samples, no guidance": 1.0} if profile.guidance_scale != 1 else {}
     )
     for row, scale in guided.items():
-        images = generate(shipped.model, shipped.schedule, label, profile.sample_steps, guidance_scale=scale)
+        options = {"guidance_scale": scale, "shape": shipped.model.image_shape}
+        images = generate(shipped.eps_model, shipped.schedule, label, profile.sample_steps, **options)
         rows[row] = judge.score(images, label)
     print(table(rows))
     command = f"python -m diffusion_lib evaluate --weights {profile.name}"

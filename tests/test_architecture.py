@@ -19,6 +19,8 @@ MAY_IMPORT = {  # inside the package
     "guidance": {"shapes", "schedules", "diffusion"},
     "samplers": {"shapes", "schedules", "diffusion", "guidance"},
     "oracles": {"shapes", "schedules", "diffusion"},
+    "predictions": {"shapes", "schedules", "diffusion"},
+    "flow": {"shapes", "schedules", "diffusion", "predictions", "samplers"},
     "embeddings": {"shapes"},
     "fast": set(),
     "unet": {"shapes", "embeddings", "fast"},

@@ -83,7 +83,7 @@ def test_train_then_sample_and_ship_the_run(tmp_path, monkeypatch, capsys):
         (["sample", "--out", "a.npz", "--device", "cuda:99"], "the device 'cuda:99' cannot be used here ("),
         (["evaluate", "--device", "meta"], "there is no device 'meta'"),
         (["sample", "--out", "digits.jpg"], "must end in .npz or .png"),
-        (["sample", "--out", "a.npz", "--weights", "nope"], "choose one of laptop"),
+        (["sample", "--out", "a.npz", "--weights", "nope"], "no shipped weights 'nope'; choose one of "),
         (["sample", "--out", "a.npz", "--weights", "./nope.safetensors"], "there is no file"),
         (["sample", "--out", "a.npz", "--steps", "5000"], "1 ... 1000, but is 5000"),
         (["figures", "--only", "nope"], "unknown figure nope; choose from"),

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import nbformat
 import pytest
 import torch
@@ -6,8 +8,10 @@ from conftest import ROOT, images
 from diffusion_lib.data import load_stand_in
 from diffusion_lib.diffusion import q_sample
 from diffusion_lib.embeddings import timestep_embedding
+from diffusion_lib.flow import as_velocity, path_time, straight_path
 from diffusion_lib.metrics import in_batches, label_agreement, within_class_spread
-from diffusion_lib.schedules import NoiseSchedule, linear_betas
+from diffusion_lib.oracles import finite_set_oracle
+from diffusion_lib.schedules import NoiseSchedule, linear_betas, straight_betas
 from diffusion_lib.showing import try_it
 
 
@@ -48,10 +52,12 @@ def test_a_root_that_is_missing_is_never_taken_for_rounding(capsys):
     assert "not yet" in capsys.readouterr().out
 
 
+STRAIGHT = {T: NoiseSchedule.from_betas(straight_betas(T)).to("cpu") for T in (100, 1000)}
 HERE = {
     "torch": torch, "try_it": try_it, "q_sample": q_sample, "NoiseSchedule": NoiseSchedule, "device": "cpu",
     "timestep_embedding": timestep_embedding, "in_batches": in_batches, "label_agreement": label_agreement,
-    "within_class_spread": within_class_spread,
+    "within_class_spread": within_class_spread, "path_time": path_time, "straight_path": straight_path,
+    "as_velocity": as_velocity, "finite_set_oracle": finite_set_oracle,
 }  # fmt: skip
 BLANKS = {  # notebook, cell: the right line, then what students write
     ("01_forward_process", "01-07b"): [
@@ -93,6 +99,18 @@ BLANKS = {  # notebook, cell: the right line, then what students write
         "x_tau + step * (v + ahead)",
         "x_tau - step * (v + ahead) / 2",
     ],
+    ("08_straight_paths", "08-08"): [
+        "x_tau - tau * u",
+        "x_tau + tau * u",  # the other way
+        "x_tau - u",  # as if from the noise
+        "x_tau - (1 - tau) * u",
+    ],
+    ("08_straight_paths", "08-12"): [
+        "(x - gamma @ xy) / tau",
+        "(gamma @ xy - x) / tau",  # the way a sampler walks
+        "x - gamma @ xy",
+        "(x - xy.mean(dim=0)) / tau",  # every point alike
+    ],
 }
 
 
@@ -107,6 +125,8 @@ def test_each_blank_takes_the_right_line_and_no_other(place, capsys):
         "images": images(10, 1, 6, 5), "schedule": NoiseSchedule.from_betas(linear_betas(1000)).to("cpu"),
         "classifier": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)), "test_digits": digits,
         "named": digits.labels, "tau": {600: 0.7, 800: 0.9}, "eps_model": None,
+        "digits": digits, "flow": SimpleNamespace(schedule=STRAIGHT[1000]), "toy_schedule": STRAIGHT[100],
+        "points": images(9, 2, 1, 1, dtype=torch.float32),
         "x_tau": images(2, 1, 4, 4), "v": images(2, 1, 4, 4, seed=1), "velocity": lambda _model, x, _t: x.sin(),
     }  # fmt: skip
     for line in ["...", *BLANKS[place]]:

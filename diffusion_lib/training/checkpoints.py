@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lib.data import to_float
+from diffusion_lib.diffusion import LabelledModel
 from diffusion_lib.metrics import DigitClassifier
 from diffusion_lib.profiles import Profile
 from diffusion_lib.schedules import NoiseSchedule, make_schedule
 from diffusion_lib.training.history import History
+from diffusion_lib.training.recipe import TARGETS
 from diffusion_lib.unet import UNet
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -107,6 +109,11 @@ class Pretrained:
     schedule: NoiseSchedule
     profile: Profile
     card: dict[str, Any]
+
+    @property
+    def eps_model(self) -> LabelledModel:
+        """The network as a predictor of noise, whatever it was taught: what ``generate`` takes."""
+        return TARGETS[self.profile.train.target].eps_model(self.model, self.schedule)
 
 
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> Pretrained:

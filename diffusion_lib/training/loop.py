@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from diffusion_lib.data import Digits
-from diffusion_lib.diffusion import ddpm_loss
+from diffusion_lib.diffusion import LabelledModel
 from diffusion_lib.fast import keep_memory
 from diffusion_lib.profiles import Profile
 from diffusion_lib.schedules import NoiseSchedule, make_schedule
@@ -27,6 +27,7 @@ from diffusion_lib.training.checkpoints import CheckpointError, load_into, load_
 from diffusion_lib.training.history import History
 from diffusion_lib.training.processes import Team, teamwork
 from diffusion_lib.training.recipe import (
+    TARGETS,
     TIMESTEP_SAMPLING,
     DrawT,
     Loss,
@@ -58,8 +59,8 @@ def _on(device: torch.device, profile: Profile, train: Digits, test: Digits) -> 
 class Trainer:
     """A network, its average and its optimiser; one method trains an epoch, two save and restore it all.
 
-    What is trained is an argument: ``model``, by default the profile's UNet; ``loss``, called as ``ddpm_loss`` is;
-    ``draw_t``, by default the profile's timestep sampling.
+    What is trained is an argument: ``model``, by default the profile's UNet; ``loss``, called as ``ddpm_loss`` is, by
+    default that of the profile's target; ``draw_t``, by default the profile's timestep sampling.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Trainer:
         team: Team | None = None,
         *,
         model: nn.Module | None = None,
-        loss: Loss = ddpm_loss,
+        loss: Loss | None = None,
         draw_t: DrawT | None = None,
     ) -> None:
         self.profile, self.config, self.device = profile, profile.train, device
@@ -79,7 +80,8 @@ class Trainer:
         self.team.check(self.config.batch_size)
         self.train_digits, self.test_digits = _on(device, profile, train, test)
         self.schedule = make_schedule(profile.schedule).to(device)
-        self.loss, self.draw_t = loss, draw_t or TIMESTEP_SAMPLING[self.config.timestep_sampling]
+        self.loss = loss or TARGETS[self.config.target].loss
+        self.draw_t = draw_t or TIMESTEP_SAMPLING[self.config.timestep_sampling]
         self.null_label = profile.unet.num_classes
         torch.manual_seed(self.config.seed)
         # channels_last is the layout that convolutions want: 1.2 times faster on two CPU cores.
@@ -103,6 +105,11 @@ class Trainer:
     def ema(self) -> nn.Module:
         """The network with averaged weights, in eval mode: the one to sample from."""
         return cast(nn.Module, self.average.module)
+
+    @property
+    def eps_model(self) -> LabelledModel:
+        """The same as a predictor of noise, whatever it is taught: what ``generate`` takes."""
+        return TARGETS[self.config.target].eps_model(self.ema, self.schedule)
 
     def step(self, index: Tensor) -> Tensor:
         """One turn of Algorithm 1 on the images at ``index``; returns the loss.
@@ -217,7 +224,7 @@ def fit(
     test: Digits,
     *,
     model: nn.Module | None = None,
-    loss: Loss = ddpm_loss,
+    loss: Loss | None = None,
     draw_t: DrawT | None = None,
     run_dir: Path | str | None = None,
     device: torch.device | str | None = None,

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from diffusion_lib.data import Digits
-from diffusion_lib.diffusion import ddpm_loss
+from diffusion_lib.diffusion import LabelledModel, ddpm_loss
+from diffusion_lib.flow import as_noise, flow_loss
 from diffusion_lib.profiles import TrainConfig
 from diffusion_lib.schedules import NoiseSchedule, Table, amplitude_weights
 from diffusion_lib.shapes import Labels, Timesteps
@@ -67,6 +69,16 @@ def weighted(weights: Callable[[NoiseSchedule], Table]) -> DrawT:
 
 
 TIMESTEP_SAMPLING: dict[str, DrawT] = {"uniform": uniform, "amplitude": weighted(amplitude_weights)}
+
+
+class Taught(NamedTuple):
+    """What a network is taught to say."""
+
+    loss: Loss
+    eps_model: Callable[[LabelledModel, NoiseSchedule], LabelledModel]  # the same network as a predictor of noise
+
+
+TARGETS = {"noise": Taught(ddpm_loss, lambda model, schedule: model), "velocity": Taught(flow_loss, as_noise)}
 
 
 @torch.no_grad()

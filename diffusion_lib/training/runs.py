@@ -112,6 +112,7 @@ class Recorder:
         data = self.profile.data
         label = torch.arange(data.num_classes).repeat(8).to(trainer.device)
         steps, scale = self.profile.sample_steps, self.profile.guidance_scale
-        images = generate(trainer.ema, trainer.schedule, label, steps, guidance_scale=scale)
+        shape = (data.channels, *data.size)
+        images = generate(trainer.eps_model, trainer.schedule, label, steps, guidance_scale=scale, shape=shape)
         grid = sample_grid(images.cpu(), label.cpu(), f"epoch {trainer.epoch}", data)
         (self.folder / f"samples_epoch_{trainer.epoch}.png").write_bytes(grid.png())
