@@ -19,7 +19,7 @@ from diffusion_lib.shapes import EpsModel, Images, Labels, Timesteps
 
 GAIN = 3.0  # the most by which an error of the network grows
 SHARPNESS = 0.03  # c of the loss: for differences above it, it is the distance itself
-MOST_NOISE = 0.1  # this share of all levels drawn are the last one, where every sample starts
+MOST_NOISE = 0.1  # share of the levels drawn that are the last one, where every sample starts
 
 
 def path_end(
@@ -30,8 +30,8 @@ def path_end(
     f(x_t, t) = (x_t − s · ε_θ) / max(a, s / 3),   f(x, −1) = x
 
     Eq. 15 of DDPM with a divisor that is held up: where a is tiny, dividing by it would multiply the network's errors,
-    by 157 at the last level of the linear schedule. ``t`` int64, (B,), -1 ... T-1; at -1, which is the clean image,
-    the network is not asked: its answer is left out.
+    by 157 at the last level of the linear schedule. ``t`` int64, (B,), -1 ... T-1. At -1, the clean image, the
+    network's answer is left out.
     """
     level = t.clamp(min=0)
     a = gather(schedule.sqrt_alphas_cumprod, level, x_t)
@@ -80,7 +80,7 @@ def consistency_loss(teacher: LabelledModel, pieces: int, scale: float) -> Calla
 
     Song et al. 2023, Algorithm 2; guidance ``scale`` is folded into the teacher's steps (Meng et al. 2023). θ⁻ is θ
     without gradient: the answer nearer to the image is the target. The quarter turn from image to noise is cut into
-    ``pieces``: few learn fast, many follow the path more closely (Geng et al. 2024).
+    ``pieces``: few learn fast, many follow the path more closely (Geng et al. 2025).
     """
 
     def loss(
@@ -95,14 +95,14 @@ def consistency_loss(teacher: LabelledModel, pieces: int, scale: float) -> Calla
         x_t = q_sample(schedule, x_start, t, noise)
         half, r = (earlier(schedule, t, share / pieces) for share in (0.5, 1.0))
         with torch.no_grad():
-            x_r = _walk(denoiser(teacher, schedule, label, scale), schedule, x_t, (t, half, r))
+            x_r = walk_down(denoiser(teacher, schedule, label, scale), schedule, x_t, (t, half, r))
             target = path_end(model, schedule, x_r, r, label)
         return distance(path_end(model, schedule, x_t, t, label), target)
 
     return loss
 
 
-def _walk(eps_model: EpsModel, schedule: NoiseSchedule, x: Images, levels: Sequence[Timesteps]) -> Images:
+def walk_down(eps_model: EpsModel, schedule: NoiseSchedule, x: Images, levels: Sequence[Timesteps]) -> Images:
     """DDIM without noise through ``levels``, which may differ from image to image and end early, at -1."""
     for t, t_next in pairwise(levels):
         level = t.clamp(min=0)

@@ -19,8 +19,9 @@ from diffusion_lib.consistency import (
     even_angles,
     path_end,
     sample_ends,
+    walk_down,
 )
-from diffusion_lib.diffusion import predict_x_start, q_sample
+from diffusion_lib.diffusion import ddim_step, predict_x_start, q_sample
 from diffusion_lib.oracles import gaussian_oracle, point_oracle
 from diffusion_lib.samplers import last
 from diffusion_lib.schedules import NoiseSchedule
@@ -138,6 +139,20 @@ def test_guidance_is_folded_into_the_teachers_step(schedule):
     loss = consistency_loss(teacher, 3, scale)
     value = loss(exact, schedule, x_start, torch.zeros(8, dtype=torch.int64), t=t, noise=images(8, 1, 2, 2))
     assert value < 1e-9
+
+
+def test_a_walk_takes_ddims_steps_and_stops_at_the_clean_image(schedule):
+    T = len(schedule)
+    eps_model, x = gaussian_oracle(schedule, 0.2, 0.7), images(3, 1, 2, 2)
+    levels = [torch.tensor(level) for level in ([T - 1, T // 2, 0], [T // 2, -1, -1], [T // 4, -1, -1])]
+    zero = torch.zeros_like(x[:1])
+    ends = []
+    for image, path in zip(x.split(1), zip(*(level.split(1) for level in levels), strict=True), strict=True):
+        for t, t_next in pairwise(path):
+            if t >= 0:
+                image = ddim_step(schedule, image, t, t_next, eps_model(image, t), zero)
+        ends.append(image)
+    torch.testing.assert_close(walk_down(eps_model, schedule, x, levels), torch.cat(ends))
 
 
 def test_levels_are_found_by_their_angle(schedule):

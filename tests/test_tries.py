@@ -3,11 +3,12 @@ import pytest
 import torch
 from conftest import ROOT, images
 
+from diffusion_lib.consistency import path_end
 from diffusion_lib.data import load_stand_in
 from diffusion_lib.diffusion import q_sample
 from diffusion_lib.embeddings import timestep_embedding
 from diffusion_lib.metrics import in_batches, label_agreement, within_class_spread
-from diffusion_lib.schedules import NoiseSchedule, linear_betas
+from diffusion_lib.schedules import NoiseSchedule, gather, linear_betas
 from diffusion_lib.showing import try_it
 
 
@@ -93,6 +94,13 @@ BLANKS = {  # notebook, cell: the right line, then what students write
         "m + step * (v + ahead)",
         "m - step * (v + ahead) / 2",
     ],
+    ("07_fewer_steps", "07-40"): [
+        "(x - noised * eps) / torch.maximum(kept, noised / 3)",
+        "(x - noised * eps) / kept",
+        "(x - noised * eps) / torch.minimum(kept, noised / 3)",
+        "(x - noised * eps) / torch.maximum(kept, 3 * noised)",
+        "(x - eps) / torch.maximum(kept, noised / 3)",
+    ],
 }
 
 
@@ -108,6 +116,7 @@ def test_each_blank_takes_the_right_line_and_no_other(place, capsys):
         "classifier": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)), "test_digits": digits,
         "named": digits.labels, "tau": {600: 0.7, 800: 0.9}, "eps_model": None,
         "m": images(2, 1, 4, 4), "v": images(2, 1, 4, 4, seed=1), "velocity": lambda _model, m, _t: m.sin(),
+        "gather": gather, "path_end": path_end,
     }  # fmt: skip
     for line in ["...", *BLANKS[place]]:
         exec(source.replace("= ...  # your line", f"= {line}  #"), dict(here))
