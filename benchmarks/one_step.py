@@ -8,7 +8,6 @@ half on one CPU core. All read the network by ``path_end``, use the same distanc
 
 import copy
 import json
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -18,14 +17,22 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from diffusion_lib.consistency import at_angle, consistency_loss, distance, earlier, even_angles, path_end, walk_down
+from diffusion_lib.consistency import (
+    consistency_loss,
+    distance,
+    earlier,
+    even_angles,
+    path_end,
+    upper_ends,
+    walk_down,
+)
 from diffusion_lib.data import Digits, load_data
 from diffusion_lib.diffusion import predict_eps, q_sample
 from diffusion_lib.metrics import Judge
 from diffusion_lib.samplers import denoiser, last, sample_ddim
 from diffusion_lib.schedules import NoiseSchedule, gather
 from diffusion_lib.training.checkpoints import Pretrained, load_classifier, load_pretrained
-from diffusion_lib.training.recipe import DrawT, Loss
+from diffusion_lib.training.recipe import Loss
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from one_step import LEVELS, TEACHER_SCALE, draw, profile_of, tuned
@@ -79,11 +86,6 @@ def pairs_loss(teacher: nn.Module, steps: int = 16, levels: int = 4) -> Loss:
     return loss
 
 
-def on_grid(pieces: int) -> DrawT:
-    """t for u in [0, 1) at the upper ends of ``pieces`` equal pieces of the quarter turn."""
-    return lambda schedule, u: at_angle(schedule, (u * pieces).floor().add(1) / pieces * math.pi / 2)
-
-
 def distillation(laptop: Pretrained, data: Data) -> nn.Module:
     loss = consistency_loss(laptop.model, 4, TEACHER_SCALE)
     return tuned(copy.deepcopy(laptop.model), profile_of(laptop.profile, 6_400), data, loss, 0)
@@ -109,7 +111,7 @@ def halving(laptop: Pretrained, data: Data) -> nn.Module:
     model, walker = copy.deepcopy(laptop.model), teacher
     for i, pieces in enumerate((8, 4, 2, 1)):
         profile, loss = profile_of(laptop.profile, 2_240), halving_loss(walker, pieces)
-        model = tuned(model, profile, data, loss, i, on_grid(pieces))
+        model = tuned(model, profile, data, loss, i, upper_ends(pieces))
         walker = as_teacher(model, laptop.schedule)
     return model
 

@@ -57,6 +57,11 @@ def even_angles(schedule: NoiseSchedule, u: Tensor) -> Timesteps:
     return at_angle(schedule, u / (1 - MOST_NOISE) * math.pi / 2).clamp(min=0)
 
 
+def upper_ends(pieces: int) -> Callable[[NoiseSchedule, Tensor], Timesteps]:
+    """A ``draw_t`` for the trainer: the upper end of one of ``pieces`` equal pieces of the quarter turn."""
+    return lambda schedule, u: at_angle(schedule, ((u * pieces).floor() + 1) / pieces * math.pi / 2)
+
+
 def earlier(schedule: NoiseSchedule, t: Timesteps, share: float) -> Timesteps:
     """The level that is ``share`` of a quarter turn nearer to the image than ``t``; -1 where that passes it."""
     return at_angle(schedule, angles(schedule)[t] - share * math.pi / 2)
@@ -73,14 +78,14 @@ def distance(ours: Images, theirs: Images) -> Tensor:
     return ((squared + SHARPNESS**2).sqrt() - SHARPNESS).mean()
 
 
-def consistency_loss(teacher: LabelledModel, pieces: int, scale: float) -> Callable[..., Tensor]:
+def consistency_loss(teacher: LabelledModel, pieces: int, scale: float, steps: int = 2) -> Callable[..., Tensor]:
     """A loss for the trainer, called as ``ddpm_loss`` is: answers at both ends of a teacher's step must agree.
 
-    L = E d( f_θ(x_t, t), f_θ⁻(x_r, r) ),   x_r = where the teacher's path from x_t is at r, by two DDIM steps
+    L = E d( f_θ(x_t, t), f_θ⁻(x_r, r) ),   x_r = where the teacher's path from x_t is at r, by ``steps`` of DDIM
 
     Song et al. 2023, Algorithm 2; guidance ``scale`` is folded into the teacher's steps (Meng et al. 2023). θ⁻ is θ
     without gradient: the answer nearer to the image is the target. The quarter turn from image to noise is cut into
-    ``pieces``: few learn fast, many follow the path more closely (Geng et al. 2025).
+    ``pieces``: many follow the path more closely, and hand on more errors of the network.
     """
 
     def loss(
@@ -93,9 +98,10 @@ def consistency_loss(teacher: LabelledModel, pieces: int, scale: float) -> Calla
         noise: Images,
     ) -> Tensor:
         x_t = q_sample(schedule, x_start, t, noise)
-        half, r = (earlier(schedule, t, share / pieces) for share in (0.5, 1.0))
+        levels = [t, *(earlier(schedule, t, i / steps / pieces) for i in range(1, steps + 1))]
+        r = levels[-1]
         with torch.no_grad():
-            x_r = walk_down(denoiser(teacher, schedule, label, scale), schedule, x_t, (t, half, r))
+            x_r = walk_down(denoiser(teacher, schedule, label, scale), schedule, x_t, levels)
             target = path_end(model, schedule, x_r, r, label)
         return distance(path_end(model, schedule, x_t, t, label), target)
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffusion_lib.consistency import consistency_loss, even_angles, sample_ends
+from diffusion_lib.consistency import consistency_loss, even_angles, sample_ends, upper_ends
 from diffusion_lib.data import Digits, load_data
 from diffusion_lib.metrics import Judge
 from diffusion_lib.profiles import Profile, TrainConfig
@@ -30,9 +30,14 @@ from diffusion_lib.training.recipe import DrawT, Loss
 from diffusion_lib.training.runs import commit, device_name, versions
 
 NAME = "one-step"
-TEACHER_SCALE = 1.5  # guidance of the teacher, folded into its student
-STAGES = ((4, 12_800), (8, 25_600))  # pieces of the path, images
-LEVELS = (999, 300)  # of the first and the second look
+PIECES = 4  # of each path
+STAGES = (  # which levels are drawn, images, the teacher's steps in a piece, its guidance
+    (even_angles, 12_800, 2, 1.5),
+    (upper_ends(PIECES), 12_800, 2, 1.5),
+    (upper_ends(PIECES), 9_600, 4, 1.3),
+)
+TEACHER_SCALE = STAGES[-1][-1]
+LEVELS = (999, 259)  # of the first look and the second, where the upper half of the path begins
 PER_LABEL = 100
 
 
@@ -95,11 +100,12 @@ def seconds(few: Pretrained, repeats: int = 5) -> dict[str, float]:
 
 
 def train(laptop: Pretrained, data: tuple[Digits, Digits]) -> None:
-    """Both stages, from laptop's weights; writes weights and card."""
+    """All stages, from laptop's weights; writes weights and card."""
     model, start = copy.deepcopy(laptop.model), time.process_time()
-    for i, (pieces, images) in enumerate(STAGES):
+    for i, (draw_t, images, steps, scale) in enumerate(STAGES):
         profile = profile_of(laptop.profile, images)
-        model = tuned(model, profile, data, consistency_loss(laptop.model, pieces, TEACHER_SCALE), i)
+        loss = consistency_loss(laptop.model, PIECES, scale, steps)
+        model = tuned(model, profile, data, loss, i, draw_t)
     card = {
         "command": "python scripts/one_step.py",
         "commit": commit(),
@@ -107,7 +113,8 @@ def train(laptop: Pretrained, data: tuple[Digits, Digits]) -> None:
         "device": device_name(laptop.schedule.betas.device),
         "start": "laptop",
         "teacher_scale": TEACHER_SCALE,
-        "stages": STAGES,
+        "pieces": PIECES,
+        "images": [images for _, images, *_ in STAGES],
         "levels": LEVELS,
         "cpu_seconds": round(time.process_time() - start),
         "versions": versions(),

@@ -19,6 +19,7 @@ from diffusion_lib.consistency import (
     even_angles,
     path_end,
     sample_ends,
+    upper_ends,
     walk_down,
 )
 from diffusion_lib.diffusion import ddim_step, predict_x_start, q_sample
@@ -180,6 +181,13 @@ def test_levels_are_drawn_evenly_in_angle_and_the_last_one_more_often(schedule):
     wanted = u[: int(10_000 * (1 - MOST_NOISE))].double() / (1 - MOST_NOISE) * math.pi / 2
     gap = torch.cat([table[:1], table.diff()]).max()
     assert ((table[t[: len(wanted)]] - wanted).abs() <= gap + 1e-6).all()
+
+
+def test_levels_can_be_drawn_from_the_ends_of_pieces_alone(schedule):
+    t = upper_ends(4)(schedule, torch.tensor([0.0, 0.24, 0.26, 0.6, 0.99]))
+    expected = at_angle(schedule, torch.tensor([1, 1, 2, 3, 4]) * math.pi / 8)
+    assert torch.equal(t, expected)
+    assert t[-1] == len(schedule) - 1
 
 
 def test_the_distance_is_pseudo_hubers():
