@@ -110,6 +110,8 @@ def train(laptop: Pretrained, data: tuple[Digits, Digits]) -> None:
         "teacher_scale": TEACHER_SCALE,
         "pieces": PIECES,
         "images": [images for _, images, *_ in STAGES],
+        "teacher_steps": [steps for *_, steps, _ in STAGES],
+        "teacher_scales": [scale for *_, scale in STAGES],
         "levels": LEVELS,
         "cpu_seconds": round(time.process_time() - start),
         "versions": versions(),
