@@ -131,11 +131,10 @@ def sample_ends(
     The first look jumps from ``x_T`` to an image. Each later one noises that image to its level, with fresh noise,
     and jumps again: what was wrong is buried and drawn anew. ``generator``: the one that drew x_T.
     """
-    x_t = x_T
+    x = x_T
     for i, level in enumerate(levels):
-        t = torch.full((len(x_T),), level, device=x_T.device)
-        if i:
-            x_t = q_sample(schedule, x, t, draw_noise(x, generator))
+        t = torch.full((len(x),), level, device=x.device)
+        x_t = q_sample(schedule, x, t, draw_noise(x, generator)) if i else x_T
         with torch.no_grad():
             x_start = path_end(model, schedule, x_t, t, label)
         x = x_start.clamp(-1, 1)
