@@ -65,9 +65,12 @@ def _load(weights: str, device: str | None) -> Any:
     target = _device(device)
     try:
         looks_like_path = weights.endswith(".safetensors") or "/" in weights
-        return load_model(weights, target) if looks_like_path else load_pretrained(weights, target)
+        trained = load_model(weights, target) if looks_like_path else load_pretrained(weights, target)
     except (CheckpointError, ValueError, RuntimeError) as error:
         _fail(error)
+    if "levels" in trained.card:
+        _fail(f"{weights} names where a path ends, which no step of DDIM asks: draw with consistency.sample_ends.")
+    return trained
 
 
 def _generate(trained: Any, per_label: int, steps: int, scale: float, seed: int) -> tuple[Any, Any]:

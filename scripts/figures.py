@@ -6,9 +6,10 @@ from typing import cast
 
 import torch
 
+from diffusion_lib.consistency import sample_ends
 from diffusion_lib.diffusion import ddpm_loss, p_sample, q_sample
 from diffusion_lib.guidance import clipped, guided
-from diffusion_lib.samplers import generate, sample_ddim
+from diffusion_lib.samplers import denoiser, generate, last, sample_ddim
 from diffusion_lib.showing.diagrams import beside_code, unet_diagram
 from diffusion_lib.showing.viz import Picture, heat_map, image_grid, learning_curve, lines, sample_grid
 from diffusion_lib.training.checkpoints import (
@@ -50,6 +51,22 @@ def both_ways() -> Picture:
         row_titles=["forward →", "reverse ←"],
         limits=(-1.5, 1.5),
     )
+
+
+def one_look() -> Picture:
+    """The same noise under one look of ``one-step``, two looks, and the 50 of its teacher."""
+    few, laptop, label = load_pretrained("one-step"), load_pretrained(), torch.arange(10)
+    generator = torch.Generator().manual_seed(0)
+    x_T = torch.randn(len(label), *laptop.model.image_shape, generator=generator)
+    levels, schedule = few.card["levels"], laptop.schedule
+    teacher = denoiser(laptop.model, schedule, label, few.card["teacher_scale"])
+    walks = {
+        "1 look": sample_ends(few.model, schedule, x_T, label, levels[:1]),
+        "2 looks": sample_ends(few.model, schedule, x_T, label, levels, generator=generator),
+        "50 looks": sample_ddim(teacher, schedule, x_T, 25),
+    }
+    alt = "Digits 0 to 9 from the same noise. Top: one look. Middle: two. Bottom: 50 looks of the guided teacher."
+    return image_grid(torch.cat([last(walk) for walk in walks.values()]), alt, columns=10, row_titles=[*walks])
 
 
 def curve() -> Picture:
@@ -202,6 +219,7 @@ def failures() -> Picture:
 FIGURES: dict[str, Callable[[], Picture]] = {
     "samples": samples,
     "both_ways": both_ways,
+    "one_look": one_look,
     "forward_code": forward_code,
     "training_code": training_code,
     "sampling_code": sampling_code,

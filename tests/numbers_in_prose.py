@@ -17,7 +17,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 NEAR = 6  # cells before and after: from there a number may be rounded
 NUMBER = re.compile(r"(?<![\w.^])(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(e[+-]?\d+)?(?: ?(%))?(?![\w^]|\.\d)")
-FILES = {"laptop.quality.json": r"\bquality\b", "laptop.json": r"\.card\b|\bcard\b", "classifier.json": r"classifier"}
+FILES = {
+    "laptop.quality.json": r"\bquality\b",
+    "laptop.json": r"\.card\b|\bcard\b",
+    "classifier.json": r"classifier",
+    "one-step.quality.json": r"\bmeasured\[",
+}
 NO_MEASUREMENT = (
     r"\$\$.*?\$\$",  # display formulas
     r"(?s)### References.*",

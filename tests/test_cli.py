@@ -85,6 +85,7 @@ def test_train_then_sample_and_ship_the_run(tmp_path, monkeypatch, capsys):
         (["sample", "--out", "digits.jpg"], "must end in .npz or .png"),
         (["sample", "--out", "a.npz", "--weights", "nope"], "no shipped weights 'nope'; choose one of "),
         (["sample", "--out", "a.npz", "--weights", "./nope.safetensors"], "there is no file"),
+        (["sample", "--out", "a.npz", "--weights", "one-step"], "draw with consistency.sample_ends"),
         (["sample", "--out", "a.npz", "--steps", "5000"], "1 ... 1000, but is 5000"),
         (["figures", "--only", "nope"], "unknown figure nope; choose from"),
     ],

@@ -34,6 +34,18 @@ def test_the_shipped_weights_are_good_enough():
     assert json.loads((WEIGHTS / "classifier.json").read_text())["test_accuracy"] >= 0.993
 
 
+def test_one_look_and_two_are_told_as_measured():
+    measured = json.loads((WEIGHTS / "one-step.quality.json").read_text())
+    told = README.split("Eight more minutes", 1)[1].split("[Four ways", 1)[0].split("digits drawn", 1)[1]
+    expected = []
+    for row in (measured["rows"][1], measured["rows"][0]):
+        shares = (row["agreement"], row["agreement_low"], row["agreement_high"])
+        expected += [*(f"{100 * share:.1f}" for share in shares), f"{row['spread']:.2f}", f"{row['frechet']:.1f}"]
+        assert row["count"] == 1000
+    seconds = measured["seconds_for_100_digits"]
+    assert re.findall(r"\d+\.\d+", told) == [*expected, f"{seconds['2']:.2f}", f"{seconds['1']:.2f}"]
+
+
 def test_every_link_and_command_exists():
     for path in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / path).exists(), path

@@ -5,13 +5,14 @@ import pytest
 import torch
 from conftest import ROOT, images
 
+from diffusion_lib.consistency import path_end
 from diffusion_lib.data import load_stand_in
 from diffusion_lib.diffusion import q_sample
 from diffusion_lib.embeddings import timestep_embedding
 from diffusion_lib.flow import as_velocity, path_time, straight_path
 from diffusion_lib.metrics import in_batches, label_agreement, within_class_spread
 from diffusion_lib.oracles import finite_set_oracle
-from diffusion_lib.schedules import NoiseSchedule, linear_betas, straight_betas
+from diffusion_lib.schedules import NoiseSchedule, gather, linear_betas, straight_betas
 from diffusion_lib.showing import try_it
 
 
@@ -111,6 +112,13 @@ BLANKS = {  # notebook, cell: the right line, then what students write
         "x - gamma @ xy",
         "(x - xy.mean(dim=0)) / tau",  # every point alike
     ],
+    ("07_fewer_steps", "07-40"): [
+        "(x - noised * eps) / torch.maximum(kept, noised / 3)",
+        "(x - noised * eps) / kept",
+        "(x - noised * eps) / torch.minimum(kept, noised / 3)",
+        "(x - noised * eps) / torch.maximum(kept, 3 * noised)",
+        "(x - eps) / torch.maximum(kept, noised / 3)",
+    ],
 }
 
 
@@ -128,6 +136,7 @@ def test_each_blank_takes_the_right_line_and_no_other(place, capsys):
         "digits": digits, "flow": SimpleNamespace(schedule=STRAIGHT[1000]), "toy_schedule": STRAIGHT[100],
         "points": images(9, 2, 1, 1, dtype=torch.float32),
         "x_tau": images(2, 1, 4, 4), "v": images(2, 1, 4, 4, seed=1), "velocity": lambda _model, x, _t: x.sin(),
+        "gather": gather, "path_end": path_end,
     }  # fmt: skip
     for line in ["...", *BLANKS[place]]:
         exec(source.replace("= ...  # your line", f"= {line}  #"), dict(here))
