@@ -15,8 +15,8 @@ from mutants import HEADER, LIST, Mutant, chosen, fault, read_list, verdict
 MUTANTS = read_list(LIST)
 MODULES = set(
     """
-    shapes schedules diffusion predictions embeddings unet guidance samplers oracles data datasets metrics profiles fast
-    training/loop training/recipe training/checkpoints training/history training/processes training/resuming
+    shapes schedules diffusion predictions flow embeddings unet guidance samplers oracles data datasets metrics profiles
+    fast training/loop training/recipe training/checkpoints training/history training/processes training/resuming
     pixels showing/player showing/viz
     """.split()  # noqa: SIM905 - forty quotes are harder to read
 )
