@@ -17,11 +17,8 @@ LOADED = "loaded"  # a file that tells: from here on, processor time is the func
 MACHINE = 71  # exit status of a child that failed before the student's code began
 
 
-def main() -> None:
-    """Answer one line {"exercise" or "tests", "source", "home", "scratch", ...} after another with how it ended."""
-    library, unsafe = sys.argv[1], sys.argv[2] == "unsafe"
-    sys.path.insert(0, library)
-    sys.dont_write_bytecode = True
+def loaded() -> Any:
+    """What every child has from the start: the library's two modules, PyTorch, and what students usually import."""
     import safetensors.torch  # noqa: F401
     import torch
 
@@ -31,6 +28,15 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.randn(4).sin().sum()  # the first operation loads more code
     gc.freeze()  # what is here for good need not be searched, and so copied, by every child
+    return probes, testing
+
+
+def main() -> None:
+    """Answer one line {"exercise" or "tests", "source", "home", "scratch", ...} after another with how it ended."""
+    library, unsafe = sys.argv[1], sys.argv[2] == "unsafe"
+    sys.path.insert(0, library)
+    sys.dont_write_bytecode = True
+    probes, testing = loaded()
     roots = readable_roots(Path(library))
     print("ready", flush=True)
     for line in sys.stdin:
