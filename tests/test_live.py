@@ -65,8 +65,21 @@ def engine(browser):
     page.close()
 
 
-def decoded(text):
-    return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f4").copy())
+def decoded(text, kind="<f4"):
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text), kind).copy())
+
+
+def carried(model, description):
+    """The network with the very numbers that its description carries: rows of 16-bit integers times their units."""
+    integers, units = decoded(description["weights"], "<i2"), decoded(description["units"])
+    rounded, tensors = UNet(model.config).eval(), {}
+    for name, shape in description["tensors"].items():
+        rows = shape[0] if len(shape) > 1 else 1
+        count = int(np.prod(shape))
+        tensors[name] = (integers[:count].view(rows, -1) * units[:rows, None]).view(shape)
+        integers, units = integers[count:], units[rows:]
+    rounded.load_state_dict(tensors)
+    return rounded
 
 
 def listed(tensor):
@@ -101,10 +114,11 @@ def outputs(model, x, t, label):
 def test_every_layer_answers_as_pytorchs(engine, trained, which, vectors):
     model = trained.model if which == "shipped" else other_network()
     made = "([d, vectors]) => { window.net = new Network(d, { vectors }); return net.kind; }"
-    kind = engine.evaluate(made, [describe(model), vectors])
+    description = describe(model)
+    kind = engine.evaluate(made, [description, vectors])
     assert kind == ("WebAssembly" if vectors else "plain JavaScript")
     x, t, label = images(1, *model.image_shape, dtype=torch.float32), 300, 3
-    wanted = outputs(model, x, t, label)
+    wanted = outputs(carried(model, description), x, t, label)
     forward(engine, x, t, label)
     read = "() => Object.fromEntries(net.layers.map(({ name }) => [name, encode(net.read(name))]))"
     found = {name: decoded(text) for name, text in engine.evaluate(read).items()}
@@ -165,6 +179,7 @@ def test_the_formulas_are_the_librarys(engine, name):
     schedule = NoiseSchedule.from_betas(SCHEDULES[name])
     x, eps, z = (images(1, 1, 2, 5, seed=seed) for seed in range(3))
     T = len(schedule)
+    engine.evaluate("betas => { window.s = makeSchedule(betas); }", listed(schedule.betas))
     for t, prev in ((0, -1), (1, 0), (T // 2, T // 3), (T - 1, T - 2)):
         at, before = torch.tensor([t]), torch.tensor([prev])
         wanted = {
@@ -176,9 +191,9 @@ def test_the_formulas_are_the_librarys(engine, name):
             "guided(x, eps, 2.5)": guided(lambda _, __, label: x if label is None else eps, at, 2.5)(x, at),
         }
         for call, right in wanted.items():
-            script = f"([betas, x, eps, z, t, prev]) => {{ const s = makeSchedule(betas); return {call}; }}"
-            found = engine.evaluate(script, [listed(schedule.betas), listed(x), listed(eps), listed(z), t, prev])
-            torch.testing.assert_close(torch.tensor(found).double(), right.flatten(), rtol=1e-9, atol=1e-9)
+            given = [listed(x), listed(eps), listed(z), t, prev]
+            found = torch.tensor(engine.evaluate(f"([x, eps, z, t, prev]) => {call}", given), dtype=torch.float64)
+            torch.testing.assert_close(found, right.flatten(), rtol=1e-9, atol=1e-9)
     for steps in (1, 2, 3, 7, T // 2, T):
         assert engine.evaluate("([T, n]) => ddimTimesteps(T, n)", [T, steps]) == ddim_timesteps(T, steps)
 
@@ -207,7 +222,7 @@ def test_a_drawing_is_fitted_as_the_library_fits_it(engine):
         page = torch.zeros(140, 140)
         page[140 - high :, :wide] = images(high, wide, seed=seed, dtype=torch.float32).abs().clamp(0, 1)
         found = engine.evaluate("ink => Array.from(likeMnist(ink, 140))", listed(page))
-        torch.testing.assert_close(torch.tensor(found), like_mnist(page).flatten(), rtol=0, atol=1e-5)
+        torch.testing.assert_close(torch.tensor(found).float(), like_mnist(page).flatten(), rtol=0, atol=1e-5)
     assert set(engine.evaluate("() => Array.from(likeMnist(new Float32Array(140 * 140), 140))")) == {-1}
 
 
