@@ -111,7 +111,7 @@ def test_the_handout_is_not_counted_and_own_files_are(tmp_path):
         empty = stub(empty, exercise)
     for year in ("now", "then"):
         (tmp_path / year).mkdir()
-        zipped(tmp_path / year, "roe", {f"h/{FILE}": empty})
+        zipped(tmp_path / year, "roe", {f"h/{FILE}": empty + "\n# not the handout to the last byte\n"})
         zipped(
             tmp_path / year, f"doe{year}", {f"h/{FILE}": empty, "h/diffusion_lib/mine.py": helper + "\n    return a\n"}
         )
