@@ -81,6 +81,7 @@ def serve(home: Path, books: dict[str, nbformat.NotebookNode]) -> Iterator[tuple
     }
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
         f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
         f"--ServerApp.root_dir={home / 'notebooks'}", *LAB,
     ]  # fmt: skip
