@@ -12,7 +12,6 @@ from test_homework_checks import run
 from torch import nn
 
 from diffusion_lib import UNet, make_schedule
-from diffusion_lib.data import load_stand_in
 from diffusion_lib.homework.digests import digest
 from diffusion_lib.homework.exercises import get
 from diffusion_lib.homework.experiment import own_draws, place, recipe
@@ -116,7 +115,6 @@ def test_the_students_notebook_of_the_experiment_runs_from_top_to_bottom(tmp_pat
     """Its cells, with the library's functions in place of a student's, and a run that is not trained."""
     monkeypatch.setattr("diffusion_lib.homework.experiment.tree", lambda: tmp_path)
     monkeypatch.setattr("diffusion_lib.homework.experiment.experiment", untrained)
-    monkeypatch.setattr("diffusion_lib.load_digits", lambda half, device: load_stand_in(half))
     book = json.loads((ROOT / "homework" / "05_your_experiment.ipynb").read_text(encoding="utf-8"))
     assert not [cell for cell in book["cells"] if cell.get("outputs")]
     space, code = {}, ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
