@@ -76,13 +76,13 @@ def chain(step: Callable[..., Tensor], schedule: NoiseSchedule) -> Tensor:
     of_x, of_eps, of_z = ((step(schedule, x, t, e, z).flatten() - start) / H for x, e, z in pairs)
     alpha_bar = schedule.alphas_cumprod
     guess = (1 - alpha_bar).sqrt() / (alpha_bar * 0.5**2 + 1 - alpha_bar)  # eps = guess * (x - signal * mean)
-    slope = (of_x[:T] + of_eps[:T] * guess).tolist()  # plain numbers: a chain of tensors takes ten times as long
-    shift = (start[:T] - of_eps[:T] * guess * alpha_bar.sqrt() * 0.3).tolist()
-    spread = of_z[:T].tolist()
+    numbers = [table.tolist() for table in (of_x, of_eps, of_z, start, guess, alpha_bar.sqrt())]
+    by_x, by_eps, by_z, shift, guesses, signal = numbers  # a chain of tensors takes ten times as long
     mean, variance = 0.0, 1.0
     for i in reversed(range(T)):
-        mean = slope[i] * mean + shift[i]
-        variance = slope[i] * slope[i] * variance + spread[i] * spread[i]
+        slope = by_x[i] + by_eps[i] * guesses[i]
+        mean = slope * mean - by_eps[i] * guesses[i] * signal[i] * 0.3 + shift[i]
+        variance = slope * slope * variance + by_z[i] * by_z[i]
     reached = torch.tensor([mean, variance], dtype=torch.float64)
     reached[1] = reached[1].sqrt()
     return reached.nan_to_num(1e6, 1e6, -1e6).clamp(-1e6, 1e6)
