@@ -51,9 +51,8 @@ course
 def gather(source: Path) -> None:
     """Everything that Sphinx reads, in one folder."""
     shutil.copyfile(SITE / "conf.py", source / "conf.py")
-    for name in ("course.md", "figures.md", "glossary.md"):
+    for name in ("course.md", "figures.md", "glossary.md", "live.md"):
         (source / name).write_text(timed((SITE / name).read_text(encoding="utf-8")), encoding="utf-8")
-    shutil.copyfile(SITE / "live.md", source / "live.md")
     shutil.copytree(ROOT / "figures", source / "figures")
     shutil.copytree(SITE / "symptoms", source / "_static" / "symptoms")
     styles = (SITE / "site.css", SITE / "live" / "live.css", live_page.SKETCH.with_suffix(".css"))

@@ -117,9 +117,8 @@ def told(wanted, *answers, accepted=()):
     names = [f"T case {i}" for i in range(len(wanted))]
     wanted, answers = ([torch.tensor(values, dtype=torch.float64) for values in v] for v in (wanted, answers))
     rows = [torch.cat([w.flatten() for w in wanted]), *(torch.tensor(a, dtype=torch.float64) for a in accepted)]
-    entry = Entry(
-        names, [tuple(w.shape) for w in wanted], torch.stack(rows), [], torch.empty(0), [], torch.empty(0), []
-    )
+    none = torch.empty(0, len(rows[0]))
+    entry = Entry(names, [tuple(w.shape) for w in wanted], torch.stack(rows), [], none, [], none, [])
     seen = Observation(dict(zip(names, answers, strict=True)))
     return judge(get("q_sample"), seen, {"q_sample": entry}).evidence
 

@@ -114,7 +114,7 @@ def test_what_escaped_is_named_by_what_one_would_see_and_not_by_its_code(at_hand
     assert {m.name for m in escaped} < {version.name for version in score.escaped}
     assert score.share == 1 - len(score.escaped) / score.wrong
     text = "\n".join(score.lines("p_sample_tests"))
-    assert f"{score.wrong - len(score.escaped)} of {score.wrong} wrong versions caught, 0 of 10 right ones" in text
+    assert f"{score.wrong - len(score.escaped)} of {score.wrong} wrong versions caught, 0 of {score.right} right ones" in text
     assert "· At t = 0 the answer depends on the fresh noise." in text
     for mistake in mistakes.of("p_sample"):
         assert (seen()["p_sample"][mistake.name] in text) == (mistake.name in {v.name for v in score.escaped})
@@ -435,7 +435,7 @@ def test_the_check_at_home_tries_the_tests_that_are_asked_for(assignment, tmp_pa
 
 
 def test_tests_become_points_and_words(assignment, sandbox, tmp_path):
-    only_tests = replace(assignment, exercises={}, tests={"q_sample": 0.5}, written={})
+    only_tests = replace(assignment, exercises={}, tests={"q_sample": 0.5}, questions={})
     hand_ins = {"right": REFERENCE, "shapes": SHAPES, "ends": one("os._exit(0)"), "wild": "def test_(", "none": None}
     results = []
     for name, tests in hand_ins.items():

@@ -57,12 +57,16 @@ function drawingPad(changed) {
 
 export function renderPad({ model, el }) {
   const [height, width] = model.get("size"), names = model.get("names"), noun = model.get("noun");
-  const choices = (list, value) => make("select", {}, ...list.map(([text, v]) =>
-    make("option", { textContent: text, value: v, selected: v === value })));
+  const choices = (name, list, value) => {
+    const select = make("select", {}, ...list.map(([text, v]) =>
+      make("option", { textContent: text, value: v, selected: v === value })));
+    select.setAttribute("aria-label", name);
+    return select;
+  };
   const tell = (name, value) => { model.set(name, value); model.save_changes(); };
   const { pad, wipe, show } = drawingPad(ink => model.send({ do: "draw" }, undefined, [ink.buffer]));
 
-  const label = choices([...names.map((name, i) => [`as ${/^[aeiou8]/i.test(name) ? "an" : "a"} ${name}`, i]), [`as any ${noun}`, -1]], model.get("label"));
+  const label = choices("bring it back", [...names.map((name, i) => [`as ${/^[aeiou8]/i.test(name) ? "an" : "a"} ${name}`, i]), [`as any ${noun}`, -1]], model.get("label"));
   label.addEventListener("change", () => tell("label", +label.value));
   const level = make("input", { type: "range", min: 0, max: model.get("highest"), value: model.get("level") });
   const readout = make("output", {});
@@ -71,7 +75,7 @@ export function renderPad({ model, el }) {
     readout.textContent = `t = ${level.value}`;
     level.setAttribute("aria-valuetext", readout.textContent);
   };
-  const example = choices(names.map((name, i) => [`a test ${noun}: ${name}`, i]), model.get("label"));
+  const example = choices("example", names.map((name, i) => [`a test ${noun}: ${name}`, i]), model.get("label"));
   const button = (text, action) => {
     const made = make("button", { textContent: text, type: "button" });
     made.addEventListener("click", action);
