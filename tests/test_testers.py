@@ -114,7 +114,10 @@ def test_what_escaped_is_named_by_what_one_would_see_and_not_by_its_code(at_hand
     assert {m.name for m in escaped} < {version.name for version in score.escaped}
     assert score.share == 1 - len(score.escaped) / score.wrong
     text = "\n".join(score.lines("p_sample_tests"))
-    assert f"{score.wrong - len(score.escaped)} of {score.wrong} wrong versions caught, 0 of {score.right} right ones" in text
+    assert (
+        f"{score.wrong - len(score.escaped)} of {score.wrong} wrong versions caught, 0 of {score.right} right ones"
+        in text
+    )
     assert "· At t = 0 the answer depends on the fresh noise." in text
     for mistake in mistakes.of("p_sample"):
         assert (seen()["p_sample"][mistake.name] in text) == (mistake.name in {v.name for v in score.escaped})
