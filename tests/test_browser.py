@@ -87,7 +87,7 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
     slider = page.locator(".jp-OutputArea-output input[type=range]").first
     bring_into_view(slider)
     text, canvas = page.locator(".jp-OutputArea-output output").first, page.locator("canvas[role=img]").first
-    assert text.inner_text().startswith("t = 260")
+    assert text.inner_text().startswith("t = 250")
     assert slider.get_attribute("aria-valuetext") == text.inner_text()
     before = canvas.evaluate("canvas => canvas.toDataURL()")
     slider.focus()

@@ -40,8 +40,9 @@ def plan(folder, target, windows=False, **chosen):
 
 
 def made(folder, target, *chosen):
-    done = subprocess.run(["make", "-n", target, *chosen], cwd=folder, capture_output=True, text=True, check=True)
-    return [line for line in done.stdout.splitlines() if not line.startswith("make:")]
+    command = ["make", "--no-print-directory", "-n", target, *chosen]  # these tests may themselves run under make
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if not line.startswith(("make:", "make["))]
 
 
 @NEEDS_MAKE

@@ -243,3 +243,13 @@ def test_a_wrong_assignment_file_says_what_to_repair(tmp_path, change, message):
     (tmp_path / "assignment.toml").write_text(text.replace(*change, 1), encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         load_assignment(tmp_path / "assignment.toml")
+
+
+def test_code_that_draws_by_itself_says_the_same_each_time():
+    def drawing(schedule, x_start, t, noise):
+        return torch.randn_like(x_start)
+
+    first = observe("q_sample", drawing)
+    torch.rand(5)  # the state of torch's random numbers is another now
+    second = observe("q_sample", drawing)
+    assert all(torch.equal(first.values[case], second.values[case]) for case in first.values)
