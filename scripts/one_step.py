@@ -1,6 +1,6 @@
 """Teach the shipped ``laptop`` network to draw in one or two looks, judge it, and ship it.
 
-    python scripts/one_step.py            # from laptop's weights, about a quarter of an hour, judging included, on one CPU core; needs MNIST
+    python scripts/one_step.py            # from laptop's weights, needs MNIST; with judging a quarter of an hour
     python scripts/one_step.py --judge    # judge the shipped weights again
 
 Writes ``one-step.safetensors`` (the averaged weights), ``one-step.json`` (the card) and ``one-step.quality.json``
