@@ -147,9 +147,9 @@ class Frechet(NamedTuple):
 
 
 def frechet_parts(features: Features, real: Float[Tensor, "other feature"]) -> Frechet:
-    """The Fréchet distance of two clouds of points as if both were Gaussian (Heusel et al. 2017, eq. 6).
+    """The Fréchet distance, squared, of two clouds of points as if both were Gaussian (Heusel et al. 2017, eq. 6).
 
-    d = ‖μ − μ_r‖² + tr(Σ + Σ_r − 2 (Σ Σ_r)^½)
+    d² = ‖μ − μ_r‖² + tr(Σ + Σ_r − 2 (Σ Σ_r)^½), which is called the distance wherever it is reported, as in FID
 
     ``features`` (N, F) and ``real`` (M, F), at least two of each. The covariance part is biased upwards for few
     points: compare equal counts only.

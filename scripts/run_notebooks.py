@@ -25,9 +25,12 @@ PEAK = """import sys
 if sys.platform == "win32":
     import psutil
     print(psutil.Process().memory_info().peak_wset)
+elif sys.platform == "linux":  # ru_maxrss would count the process that started this one as well
+    with open("/proc/self/status") as status:
+        print(next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM")))
 else:
     import resource
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 

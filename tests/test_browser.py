@@ -93,18 +93,18 @@ def test_notebook_01_runs_in_jupyterlab_and_its_slider_moves_by_keyboard(browser
     slider.focus()
     for _ in range(9):
         page.keyboard.press("ArrowRight")
-    assert text.inner_text().startswith("t = 440")
+    assert text.inner_text().startswith("t = 475")
     assert canvas.get_attribute("aria-label").startswith(
-        "A fading digit, growing noise, their sum; below, a dot on both curves. t = 440"
+        "A fading digit, growing noise, their sum; below, a dot on both curves. t = 475"
     )
     assert canvas.evaluate("canvas => canvas.toDataURL()") != before
-    wait_for_the_kernel(page, "slider.value", "22")
+    wait_for_the_kernel(page, "slider.value", "19")
     keep(page, "lab_01_slider_1280")
     play = page.locator(".jp-OutputArea-output [role=group] button").first
     play.focus()
     page.keyboard.press("Space")
     page.wait_for_function(
-        "([text, box]) => !text.textContent.startsWith('t = 440') && box.textContent === 'Pause'",
+        "([text, box]) => !text.textContent.startsWith('t = 475') && box.textContent === 'Pause'",
         arg=[text.element_handle(), play.element_handle()],
     )
     page.keyboard.press("Space")

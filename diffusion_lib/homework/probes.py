@@ -117,7 +117,7 @@ PROBES: dict[str, Callable[[Callable[..., Any], int], Observation]] = {
 def observe(name: str, function: Callable[..., Any], key: int = 0) -> Observation:
     """What ``function`` answers to the questions of exercise ``name``; another ``key``, other numbers.
 
-    Torch is seeded: code that draws where it should not says the same each time, at home and with the grader.
+    Torch is seeded: code that draws where it should not says the same each time, at home and where it is graded.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
