@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.diffusion import LabelledModel, ddim_step, q_sample
+from diffusion_lib.predictions import amplitudes
 from diffusion_lib.samplers import SampleStep, denoiser, draw_noise
-from diffusion_lib.schedules import NoiseSchedule, Table, gather
+from diffusion_lib.schedules import NoiseSchedule, Table
 from diffusion_lib.shapes import EpsModel, Images, Labels, Timesteps
 
 GAIN = 3.0  # the most by which an error of the network grows
@@ -34,8 +35,7 @@ def path_end(
     network's answer is left out.
     """
     level = t.clamp(min=0)
-    a = gather(schedule.sqrt_alphas_cumprod, level, x_t)
-    s = gather(schedule.sqrt_one_minus_alphas_cumprod, level, x_t)
+    a, s = amplitudes(schedule, level, x_t)
     end = (x_t - s * model(x_t, level, label)) / torch.maximum(a, s / GAIN)
     return end.where(t.view(-1, 1, 1, 1) >= 0, x_t)
 

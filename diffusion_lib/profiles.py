@@ -202,6 +202,9 @@ def current_names(values: dict[str, Any]) -> dict[str, Any]:
     return {RENAMED.get(k, k): current_names(v) if isinstance(v, dict) else v for k, v in values.items()}
 
 
+# The network of laptop and of all that is compared with it.
+SMALL = UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_stages=(1,), time_dim=128)
+
 PROFILES = {
     "tiny": Profile(
         name="tiny",
@@ -215,7 +218,7 @@ PROFILES = {
     ),
     "laptop": Profile(
         name="laptop",
-        unet=UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_stages=(1,), time_dim=128),
+        unet=SMALL,
         schedule=ScheduleConfig(kind="linear", num_timesteps=1000),
         # benchmarks/ablation.md has the reasons: a transformer at 14 x 14 cost more than it brought, patch 4 was worse,
         # and timesteps even in amplitude learn sooner to obey the label, and lose less spread for it.
@@ -240,7 +243,7 @@ PROFILES = {
     ),
     "flow": Profile(
         name="flow",
-        unet=UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_stages=(1,), time_dim=128),
+        unet=SMALL,
         schedule=ScheduleConfig(kind="straight", num_timesteps=1000),
         # laptop's recipe for another target. Even in amplitude, t shows it the same mixture of noise as laptop saw.
         train=TrainConfig(
