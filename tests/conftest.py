@@ -32,12 +32,15 @@ install_import_hook(MODULES, "beartype.beartype")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+import warm  # noqa: E402
 from filelock import FileLock  # noqa: E402
+from jupyter_client.provisioning import local_provisioner  # noqa: E402
 
 from diffusion_lib.data import STAND_IN, Digits, StandInWarning, load_digits, load_stand_in  # noqa: E402
 from diffusion_lib.schedules import NoiseSchedule, cosine_betas, linear_betas  # noqa: E402
 
 torch.set_num_threads(1)
+local_provisioner.launch_kernel = warm.kernel  # eleven notebooks need not import PyTorch eleven times
 
 SCHEDULES = {
     "linear": linear_betas(1000),

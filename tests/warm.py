@@ -10,6 +10,7 @@ import json
 import os
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,16 +21,56 @@ from pathlib import Path
 
 def python(*arguments, cwd, env, stdin=""):
     """Run ``python ARGUMENTS`` (``-m MODULE ...``, ``-c CODE ...`` or ``SCRIPT ...``) to its end, as subprocess.run."""
-    place = Path(tempfile.mkdtemp(prefix="warm-"))
-    (place / "stdin").write_text(stdin, encoding="utf-8")
-    job = {"arguments": [*map(str, arguments)], "cwd": str(cwd), "env": dict(env), "place": str(place)}
-    parent = _parent()
-    parent.stdin.write(json.dumps(job) + "\n")
-    parent.stdin.flush()
-    code = int(parent.stdout.readline())
-    stdout, stderr = ((place / name).read_text(encoding="utf-8") for name in ("stdout", "stderr"))
-    shutil.rmtree(place)
+    program = Program(arguments, cwd=cwd, env=env, stdin=stdin)
+    code = program.wait()
+    stdout, stderr = ((program.place / name).read_text(encoding="utf-8") for name in ("stdout", "stderr"))
+    shutil.rmtree(program.place)
     return subprocess.CompletedProcess(arguments, code, stdout, stderr)
+
+
+class Program:
+    """A running program, with as much of ``subprocess.Popen`` as jupyter_client asks for."""
+
+    stdin = stdout = stderr = None  # files in ``place``
+
+    def __init__(self, arguments, *, cwd, env, stdin="", session=False):
+        self.place, self.returncode = Path(tempfile.mkdtemp(prefix="warm-")), None
+        (self.place / "stdin").write_text(stdin, encoding="utf-8")
+        place = {"cwd": str(cwd), "place": str(self.place), "session": session}
+        self.pid = self._ask(arguments=[*map(str, arguments)], env=dict(env), **place)
+
+    def _ask(self, **what):
+        parent = _parent()
+        parent.stdin.write(json.dumps(what) + "\n")
+        parent.stdin.flush()
+        return json.loads(parent.stdout.readline())
+
+    def _end(self, wait):
+        if self.returncode is None:
+            self.returncode = self._ask(pid=self.pid, wait=wait)
+        return self.returncode
+
+    def poll(self):
+        return self._end(wait=False)
+
+    def wait(self, timeout=None):
+        return self._end(wait=True)
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
+def kernel(command, *, cwd=None, env=None, **_):
+    """A Jupyter kernel as such a program; takes the place of jupyter_client's ``launch_kernel``."""
+    arguments = [argument for argument in command[1:] if not argument.startswith("-X")]
+    return Program(arguments, cwd=cwd or os.getcwd(), env=env or os.environ, session=True)
 
 
 @cache
@@ -45,7 +86,7 @@ def _parent():
 
 
 def main():
-    """Import what takes long; then for each line of input fork, let the child run it, and print its exit code."""
+    """Import what takes long; then for each line of input fork a child that runs it, or tell how one has ended."""
     import IPython  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
     import safetensors.torch  # noqa: F401
@@ -58,10 +99,14 @@ def main():
     path = [entry for entry in sys.path if entry not in os.environ["PYTHONPATH"].split(os.pathsep)]
     for line in sys.stdin:
         job = json.loads(line)
+        if "pid" in job:
+            pid, status = os.waitpid(job["pid"], 0 if job["wait"] else os.WNOHANG)
+            print(os.waitstatus_to_exitcode(status) if pid else "null", flush=True)
+            continue
         child = os.fork()
         if child == 0:
             os._exit(exit_code(job, path))  # an interpreter that ends tidily takes seconds to let go of PyTorch
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        print(child, flush=True)
 
 
 def exit_code(job, path):
@@ -84,6 +129,9 @@ def exit_code(job, path):
 def run(job, path):
     """The child: become the interpreter that the job asks for."""
     place = Path(job["place"])
+    if job["session"]:  # a kernel: out of reach of what ends its parent, and with pictures in its outputs
+        os.setsid()
+        sys.modules["matplotlib"].rcParams["backend"] = "module://matplotlib_inline.backend_inline"
     flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
     for number, (name, mode) in enumerate({"stdin": os.O_RDONLY, "stdout": flags, "stderr": flags}.items()):
         file = os.open(place / name, mode)
