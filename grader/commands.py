@@ -33,18 +33,28 @@ def _stop(error: object) -> typer.Exit:
     return typer.Exit(2)
 
 
-def build(out: Annotated[Path, typer.Option(help="A new or empty folder.")], assignment: AssignmentFile = None) -> None:
-    """Make OUT/student (publish OUT/student.zip) and OUT/teacher."""
+def build(
+    out: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    assignment: AssignmentFile = None,
+    students: Annotated[
+        Path | None, typer.Option(help="A table with the column student: other numbers for each. See variants.")
+    ] = None,
+) -> None:
+    """Make OUT/student (publish OUT/student.zip), or a .zip for each of STUDENTS, and OUT/teacher."""
     from diffusion_lib.homework.exercises import assignment_path
     from grader.handout import build as build_handout
 
     try:
-        made = build_handout(out, assignment or assignment_path())
+        made = build_handout(out, assignment or assignment_path(), students)
     except (ValueError, OSError) as error:
         raise _stop(error) from None
-    size = (out / "student.zip").stat().st_size / 2**20
     typer.echo(f"{made.title}: {len(made.exercises)} exercises, {made.points:g} points together.")
-    typer.echo(f"Publish {out / 'student.zip'} ({size:.1f} MiB). {out / 'teacher'} is for you.")
+    if students:
+        count = len(list((out / "students").glob("*.zip")))
+        typer.echo(f"Give each of {count} students the own .zip of {out / 'students'}. {out / 'teacher'} is for you.")
+    else:
+        size = (out / "student.zip").stat().st_size / 2**20
+        typer.echo(f"Publish {out / 'student.zip'} ({size:.1f} MiB). {out / 'teacher'} is for you.")
 
 
 def grade(

@@ -26,7 +26,7 @@ def write_autograder(target: Path, assignment: Assignment) -> None:
         for package in ("diffusion_lib", "grader"):
             copy_package(tree() / package, folder, without={"weights"})
         (folder / "homework").mkdir()
-        (folder / "homework" / "assignment.toml").write_text(assignment.source, encoding="utf-8")
+        (folder / "homework" / "assignment.toml").write_text(assignment.published, encoding="utf-8")
         shutil.copyfile(tree() / "requirements.lock", folder / "requirements.lock")
         (folder / "setup.sh").write_text(SETUP)
         (folder / "run_autograder").write_text(RUN)

@@ -180,8 +180,10 @@ TELL = {
     "selftest",
     "strangers",
     "tables",
+    "variants",
 }  # of this package: what changes no verdict
-UNGRADED = {"title", "deadline", "source", "due", "late_share", "rules", "written", "questions"}  # of an assignment
+# Of an assignment, what changes no verdict:
+UNGRADED = {"title", "deadline", "source", "due", "late_share", "rules", "written", "questions", "variants"}
 
 
 def made_of(hand_in: HandIn, assignment: Assignment) -> dict[str, str]:

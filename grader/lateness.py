@@ -83,17 +83,24 @@ def end_of(day: datetime) -> datetime:
 
 def matched(results: list[Result], extensions: list[Extension]) -> tuple[dict[str, Extension], list[str]]:
     """Hand-in -> its extension; and in words which rows of extensions.csv fit no student, or more than one."""
-    fits: dict[str, Extension] = {}
+    of = {extension.student: extension for extension in extensions}
+    fits, told = called(results, list(of))
+    return {hand_in: of[name] for hand_in, name in fits.items()}, told
+
+
+def called(results: list[Result], names: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Hand-in -> the one of ``names`` that calls its student; and in words which fit no student, or more than one."""
+    fits: dict[str, str] = {}
     told = []
-    for extension in extensions:
-        whose = [result for result in results if extension.student.casefold() in _names(result)]
+    for name in names:
+        whose = [result for result in results if name.casefold() in _names(result)]
         students = sorted({result.student for result in whose})
         if len(students) == 1:
-            fits |= dict.fromkeys((result.hand_in for result in whose), extension)
+            fits |= dict.fromkeys((result.hand_in for result in whose), name)
         elif students:
-            told.append(f"{extension.student} may be {', '.join(students)}: write one of these.")
+            told.append(f"{name} may be {', '.join(students)}: write one of these.")
         else:
-            told.append(f"{extension.student} has handed in nothing under this name.")
+            told.append(f"{name} has handed in nothing under this name.")
     return fits, told
 
 

@@ -32,6 +32,7 @@ class Beside:
     odd: Sequence[str] = ()  # rows of extensions.csv that fit nobody
     regraded: str = ""  # the paragraph of the last change of points
     earlier: Sequence[Alike] | None = None  # None: not asked for
+    unlisted: Sequence[str] = ()  # what of the roster and the hand-ins does not fit
 
 
 def feedback(result: Result, mark: Mark, assignment: Assignment) -> str:

@@ -115,6 +115,7 @@ def _entry(exercise: Exercise, key: int) -> Entry:
         single_names=[name for _, name in singles],
         pairs=_stacked([row for row, _ in pairs], len(empty.thin(accepted_rows[0]))),
         pair_names=[names for _, names in pairs],
+        key=key,
     )
 
 

@@ -10,11 +10,14 @@ from typing import Any
 from diffusion_lib.homework.exercises import Assignment
 from grader.grading import OPEN, Result
 from grader.hand_ins import key_of
-from grader.lateness import Lateness, after, lateness, matched, read_extensions
+from grader.lateness import Lateness, after, called, lateness, matched, read_extensions
 from grader.likeness import Alike
 from grader.marking import Mark, counted, merge
 from grader.pages import Beside, feedback, report
 from grader.tables import safe, write_whole
+from grader.variants import asked, key, read_roster
+
+ROSTER = "roster.csv"  # in the folder of the results, as it was given to build
 
 
 def write_reports(
@@ -26,15 +29,16 @@ def write_reports(
     """
     results = sorted(results, key=lambda r: (r.student.lower(), r.hand_in))
     late, odd = _lateness(out / "extensions.csv", results, assignment)
-    days, words = {n: one.cell for n, one in late.items()}, {n: one.words for n, one in late.items()}
-    sheet = merge(out / "marking.csv", results, assignment, {"late_days": days, "lateness": words} if late else None)
+    whose, unlisted = _whose(out / ROSTER, results, assignment)
+    sheet = merge(out / "marking.csv", results, assignment, _further(late, whose, results, assignment))
     write_whole(out / "grades.csv", _grades(results, sheet.marks, assignment, late))
     for r in (r for r in results if r.status != "left aside"):
         folder, mark = out / "students" / key_of(r.hand_in), sheet.marks.get(r.hand_in, {})
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "feedback.html", feedback(r, mark, assignment))
+        own = asked(assignment, whose[r.hand_in]) if r.hand_in in whose else assignment
+        write_whole(folder / "feedback.html", feedback(r, mark, own))
         write_whole(folder / "results.json", json.dumps(gradescope(r, mark, assignment), indent=1))
-    beside = Beside(late, odd, _text(out / "regrade.md"), earlier)
+    beside = Beside(late, odd, _text(out / "regrade.md"), earlier, unlisted)
     write_whole(out / "report.html", report(results, assignment, sheet, beside))
 
 
@@ -48,6 +52,27 @@ def _lateness(path: Path, results: list[Result], assignment: Assignment) -> tupl
         return {}, []
     extended, odd = matched(counted(results), read_extensions(path))
     return {r.hand_in: lateness(r, assignment, extended.get(r.hand_in)) for r in counted(results)}, odd
+
+
+def _whose(path: Path, results: list[Result], assignment: Assignment) -> tuple[dict[str, str], list[str]]:
+    """Hand-in -> its student's name in the roster, where each has other numbers; and what does not fit, in words."""
+    fits, told = called(counted(results), read_roster(path, assignment))
+    lost = [result.hand_in for result in counted(results) if assignment.variants and result.hand_in not in fits]
+    return fits, told + [f"{name}: nobody of the roster, so its numbers are not known." for name in lost]
+
+
+def _further(
+    late: dict[str, Lateness], whose: dict[str, str], results: list[Result], assignment: Assignment
+) -> dict[str, dict[str, str]]:
+    """Further columns of the marking sheet: days late, and each student's numbers with what is right for them."""
+    columns = {}
+    for name in (n for n, question in assignment.questions.items() if assignment.variants and question.variant):
+        of = {hand_in: key(assignment, name, student) for hand_in, student in whose.items()}
+        columns[f"{name}_numbers"] = {r.hand_in: of.get(r.hand_in, "?") for r in counted(results)}
+    if late:
+        columns["late_days"] = {name: one.cell for name, one in late.items()}
+        columns["lateness"] = {name: one.words for name, one in late.items()}
+    return columns
 
 
 def _grades(results: list[Result], marks: dict[str, Mark], assignment: Assignment, late: dict[str, Lateness]) -> str:

@@ -410,7 +410,7 @@ def test_the_set_for_testers_is_worth_as_much_as_the_first(assignment):
 
 
 def test_students_get_a_file_to_start_from_and_nothing_that_counts(assignment, tmp_path, monkeypatch):
-    monkeypatch.setattr(handout, "kept_record", dict)
+    monkeypatch.setattr(handout, "kept_record", lambda key: {})
     handout._student(tmp_path, assignment)
     assert (tmp_path / TESTS_FILE).read_bytes() == (ROOT / "homework" / TESTS_FILE).read_bytes()
     assert list(testing.tests_of(testing.load_tests(tmp_path / TESTS_FILE), "q_sample")) == ["test_shape_of_x_t"]

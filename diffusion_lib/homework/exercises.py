@@ -3,6 +3,7 @@
 The library is the answer key. What each exercise is worth stands in ``homework/assignment.toml``.
 """
 
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -97,6 +98,7 @@ EXERCISES = (
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
 REREAD = {exercise.name: exercise.reread for exercise in EXERCISES}
 TESTABLE = ("q_sample", "ddpm_loss", "p_sample")  # for which students can be asked to write tests
+LEAST_PHRASE = 12
 TESTS_FILE = "tests_by_me.py"  # where they write them, beside the folder diffusion_lib
 
 
@@ -130,6 +132,7 @@ class Assignment:
     source: str  # the file's text
     due: datetime | None = None  # local time of the machine that grades; None: lateness is not counted
     late_share: float = 0.0  # of the total, for each day late: what a teacher's calculation takes off
+    variants: str = ""  # a phrase that only the teacher knows: other numbers for each student; empty: the same for all
 
     @property
     def written(self) -> dict[str, tuple[str, float, str]]:
@@ -140,6 +143,14 @@ class Assignment:
     def points(self) -> float:
         """The points of everything together."""
         return sum(self.by_machine.values()) + sum(points for _, points, _ in self.written.values())
+
+    @property
+    def published(self) -> str:
+        """The file's text as students get it, without the phrase of ``variants``; ValueError where it would show."""
+        text = re.sub(r"(?m)^variants[ \t]*=.*$", 'variants = ""', self.source)
+        if self.variants and self.variants in text:
+            raise ValueError("the phrase of variants stands somewhere else in the assignment's file too: change it.")
+        return text
 
     @property
     def by_machine(self) -> dict[str, float]:
@@ -211,7 +222,15 @@ def _assignment(text: str, questions: Mapping[str, Question]) -> Assignment:
         source=text,
         due=_due(table.get("late", {}).get("due")),
         late_share=float(table.get("late", {}).get("each_day", 0)),
+        variants=_phrase(table.get("variants", "")),
     )
+
+
+def _phrase(value: Any) -> str:
+    """The phrase of ``variants``: nothing, or long enough that nobody guesses it."""
+    if not isinstance(value, str) or 0 < len(value) < LEAST_PHRASE:
+        raise ValueError(f'variants is {value!r}; accepted: "", or a phrase of {LEAST_PHRASE} letters or more')
+    return value
 
 
 def _due(value: Any) -> datetime | None:
