@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 LOADED = "loaded"  # a file that tells: from here on, processor time is the function's own
+SAFE, APART, UNSAFE = "safe", "apart", "unsafe"  # shut in by Landlock; as another user; with no protection
 MACHINE = 71  # exit status of a child that failed before the student's code began
 
 
@@ -33,7 +34,7 @@ def loaded() -> Any:
 
 def main() -> None:
     """Answer one line {"exercise" or "tests", "source", "home", "scratch", ...} after another with how it ended."""
-    library, unsafe = sys.argv[1], sys.argv[2] == "unsafe"
+    library, mode, user = sys.argv[1], sys.argv[2], int(sys.argv[3])
     sys.path.insert(0, library)
     sys.dont_write_bytecode = True
     probes, testing = loaded()
@@ -49,19 +50,28 @@ def main() -> None:
             print(json.dumps({"ended": f"machine: {error}"}), flush=True)
             continue
         if child == 0:
-            enter(job, roots, unsafe, probes.observe)
-        print(json.dumps({"ended": wait(child, job)}), flush=True)
+            enter(job, roots, mode, user, probes.observe)
+        ended = wait(child, job)
+        if mode == APART:
+            from grader.sandbox import lockdown
+
+            lockdown.sweep(user)
+        print(json.dumps({"ended": ended}), flush=True)
 
 
-def enter(job: dict[str, Any], roots: list[Path], unsafe: bool, observe: Any) -> None:
+def enter(job: dict[str, Any], roots: list[Path], mode: str, user: int, observe: Any) -> None:
     """The child's whole life; it never returns. Until the student's code starts, what fails is the machine."""
     code = MACHINE
     try:
         leave(job["scratch"])
-        if not unsafe:
+        if mode != UNSAFE:
             from grader.sandbox import lockdown
 
-            lockdown.shut_in(roots, Path(job["scratch"]), job["loading"] + job["seconds"] + 5)
+            seconds = job["loading"] + job["seconds"] + 5
+            if mode == SAFE:
+                lockdown.shut_in(roots, Path(job["scratch"]), seconds)
+            else:
+                lockdown.step_down(user, os.stat(roots[0]).st_gid, seconds)
         code = 0
         if "tests" in job:
             from grader.sandbox import trials
