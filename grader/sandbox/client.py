@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -20,25 +21,26 @@ from diffusion_lib.homework.probing import Observation
 from diffusion_lib.homework.records import RECORD_FILE
 from diffusion_lib.homework.testing import Raised
 from grader.holder import Holder
-from grader.sandbox.server import APART, SAFE, UNSAFE
+from grader.sandbox.server import APART, SAFE, UNSAFE, WHERE
 from grader.trees import copy_package
 
 ROOM = Path(__file__).parent
 USERS, NUMBERS = 61_000, itertools.count(step=2)  # who owns nothing; each sandbox has two of these numbers
 SECONDS = 10  # of processor time, for one exercise of one hand-in
 LOADING = 60  # of processor time, to import its file with whatever that imports
-LONGEST = 600  # of the clock, whatever it does
+ASLEEP = 30  # of the clock, without any work
+LONGEST = 600  # of the clock; then it is the machine's fault, unless it slept for the most part
 MOST_ANSWER, MOST_TOLD = 16 * 2**20, 2**18
 NEEDS_Q_SAMPLE = {"ddpm_loss"}
 TESTS_SECONDS = 5  # of processor time, for the tests of one exercise on one function
 ENDS = {
-    "time": f"It did not end within {SECONDS} seconds.",
     "exit": "The code ended the program before it answered.",
     "signal 11": "It crashed the interpreter.",
     "signal 24": "It used too much processor time.",
 }
 
 
+ENDLESS = ("loading", "time")
 MACHINE = ("machine", "lost", "signal 9")  # no process, no server, or killed by the system for want of memory
 
 
@@ -53,6 +55,7 @@ class Ran:
     seen: Observation | None
     problem: str = ""
     notes: list[str] = field(default_factory=list)
+    stuck: bool = False  # its file did not finish loading, so no other function of it can be asked either
 
 
 def lacking() -> str:
@@ -85,6 +88,7 @@ class Tried:
     raised: dict[str, Raised | None] = field(default_factory=dict)
     problem: str = ""
     notes: list[str] = field(default_factory=list)
+    stuck: bool = False  # as of Ran
 
 
 Answer = TypeVar("Answer", Ran, Tried)
@@ -177,6 +181,8 @@ class Sandbox:
 
     def _observed(self, scratch: Path, files: Mapping[str, str], job: dict[str, Any], server: str) -> tuple[str, Ran]:
         ended = self._ask(server, job | self._furnished(scratch, files, job["source"]))
+        if ended.startswith(ENDLESS):
+            return ended, Ran(None, endless(ended, "It", SECONDS, scratch), stuck=ended.startswith("loading"))
         return ended, self._answer(scratch / "answer.safetensors", ended)
 
     def _tried(self, scratch: Path, exercise: str, files: Mapping[str, str], version: str) -> tuple[str, Tried]:
@@ -189,6 +195,9 @@ class Sandbox:
             return f"machine: {error}", Tried(problem=str(error))
         job = {"tests": exercise, "seconds": TESTS_SECONDS, **{name: str(pipe) for name, pipe in pipes.items()}}
         ended = self._ask("alone", job | self._furnished(scratch, files, TESTS_FILE))
+        if ended.startswith(ENDLESS):
+            problem = endless(ended, "They", TESTS_SECONDS, scratch)
+            return ended, Tried(problem=problem, stuck=ended.startswith("loading"))
         return ended, read_tried(scratch / "answer.json", ended)
 
     def _ask(self, name: str, job: dict[str, Any]) -> str:
@@ -197,7 +206,7 @@ class Sandbox:
         assert server.stdin is not None
         assert server.stdout is not None
         try:
-            server.stdin.write(json.dumps(job | {"loading": LOADING, "longest": LONGEST}) + "\n")
+            server.stdin.write(json.dumps(job | {"loading": LOADING, "asleep": ASLEEP, "longest": LONGEST}) + "\n")
             server.stdin.flush()
             if not select.select([server.stdout], [], [], LONGEST + 60)[0]:
                 raise OSError("no reply")
@@ -243,11 +252,33 @@ def _give(top: Path, user: int, group: int) -> None:
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
+def endless(ended: str, who: str, seconds: float, scratch: Path) -> str:
+    """In words, what did not end, and in which line of the student's it was."""
+    place = _place(scratch)
+    if ended.startswith("loading"):
+        spent = f"it slept for {ASLEEP} seconds" if "asleep" in ended else f"it took {LOADING} seconds of work"
+        return (
+            f"The file does not finish loading: {spent}{place}. Keep what takes long, and what waits for something, "
+            "out of the file, or inside a function that nobody calls here."
+        )
+    return f"{who} did not end{f', asleep for {ASLEEP}' if 'asleep' in ended else f' within {seconds}'} seconds{place}."
+
+
+def _place(scratch: Path) -> str:
+    """Where the student's code was when it was ended; empty where that is not known."""
+    path = scratch / WHERE
+    if path.is_symlink() or not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        text = file.read(MOST_TOLD).decode(errors="replace")
+    found = re.search(rf'File "{re.escape(str(scratch / "home"))}/([^"]{{1,200}})", line (\d{{1,9}})', text)
+    return f", in line {found[2]} of {found[1]}" if found else ""
+
+
 def read_tried(path: Path, ended: str) -> Tried:
     """What tests wrote down; a student may have written it, so nothing is taken on trust."""
     if path.is_symlink() or not path.is_file():
-        ends = {**ENDS, "time": f"They did not end within {TESTS_SECONDS} seconds."}
-        return Tried(problem=ends.get(ended, f"They ended without an answer ({ended})."))
+        return Tried(problem=ENDS.get(ended, f"They ended without an answer ({ended})."))
     if path.stat().st_size > MOST_TOLD:
         return Tried(problem="Their answer is far too large.")
     try:
