@@ -89,7 +89,7 @@ def gradebook(
     results: Annotated[Path, typer.Argument(help="The folder that grade wrote.")],
     out: Annotated[Path | None, typer.Option(help="The file to import; by default RESULTS/EXPORT.")] = None,
     column: Annotated[str, typer.Option(help="Where the points belong, or a part of its name.")] = "",
-    points: Annotated[str, typer.Option(help="A column of grades.csv.")] = "total",
+    points: Annotated[str, typer.Option(help="A column of grades.csv; by default counts or total.")] = "",
 ) -> None:
     """Fill the points into the table of Canvas or Moodle; everything else in it stays as it is."""
     from grader.gradebook import fill

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grader.archives import stem
+from grader.reports import COUNTS
 from grader.tables import Row, Table, number, read_table
 
 
@@ -64,8 +65,11 @@ class Earned:
     points: float | None
 
 
-def fill(export: Path, grades: Path, *, column: str = "", points: str = "total") -> Filled:
-    """``export`` with the column ``points`` of ``grades`` in its ``column``; ValueError where that is not clear."""
+def fill(export: Path, grades: Path, *, column: str = "", points: str = "") -> Filled:
+    """``export`` with the column ``points`` of ``grades`` in its ``column``; ValueError where that is not clear.
+
+    By default those that count after lateness, where the assignment takes it off, and else the total.
+    """
     table = read_table(export)
     known = (s for s in SYSTEMS if all(table.column(name) is not None for name in s.needs))
     if (system := next(known, None)) is None:
@@ -73,6 +77,8 @@ def fill(export: Path, grades: Path, *, column: str = "", points: str = "total")
         raise ValueError(f"{export}, line 1: these are the columns of none of {kinds}.")
     place = _place(table, system, column)
     filled = Filled(table, system.name, table.names[place])
+    points = points or ("total" if read_table(grades).column(COUNTS) is None else COUNTS)
+    filled.told += ["Filled in are the points after lateness, the column counts."] * (points == COUNTS)
     earned, out_of = _earned(grades, points)
     students = {row.line: row for row in table.rows if _student(table, system, row)}
     pairs = _pairs(table, system, list(students.values()), earned, filled.told)
@@ -176,7 +182,7 @@ def _enter(filled: Filled, system: System, row: Row, place: int, one: Earned) ->
     """One student's points; a cell that holds the same number already keeps its form."""
     table, there = filled.table, row.text(place).strip()
     if one.points is None:
-        filled.told.append(f"{one.hand_in}: no points yet; its cell stays as it is.")
+        filled.told.append(f"{one.hand_in}: no points yet in grades.csv; its cell stays as it is.")
     elif row.text(table.column("Grade can be changed")).strip().casefold() == "no":
         filled.told.append(f"{one.hand_in}: line {row.line} says that its grade cannot be changed.")
     elif there.casefold() in ("ex", "excused"):

@@ -187,7 +187,7 @@ TELL = {
     "variants",
 }  # of this package: what changes no verdict
 # Of an assignment, what changes no verdict:
-UNGRADED = {"title", "deadline", "source", "due", "late_share", "rules", "written", "questions", "variants"}
+UNGRADED = {"title", "deadline", "source", "late", "rules", "written", "questions", "variants"}
 
 
 def made_of(hand_in: HandIn, assignment: Assignment) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""How late a hand-in is, and by which arithmetic. For the teacher to read: no points are taken off."""
+"""How late a hand-in is, and by which arithmetic. ``total`` is never touched: what is left stands in its own column."""
 
 import re
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from datetime import datetime, time, timedelta
 from pathlib import Path
 
 from diffusion_lib.homework.exercises import Assignment
+from diffusion_lib.homework.rules import Late
 from grader.archives import stem
 from grader.grading import Result
 from grader.hand_ins import BY_FILES
@@ -113,8 +114,8 @@ def _names(result: Result) -> set[str]:
 
 def lateness(result: Result, assignment: Assignment, extension: Extension | None = None) -> Lateness:
     """How late ``result`` is; the assignment must have a due date."""
-    assert assignment.due is not None
-    end, why = assignment.due, "due"
+    assert assignment.late.due is not None
+    end, why = assignment.late.due, "due"
     if extension and extension.until and extension.until > end:
         end, why = extension.until, "extended to"
     told = f"{why} {_shown(end)}"
@@ -126,6 +127,8 @@ def lateness(result: Result, assignment: Assignment, extension: Extension | None
         if result.late and result.time_from == BY_FILES:
             return Lateness(None, f"{start}; Canvas says LATE: by how much is not in its file names.")
         return Lateness(0, f"{start}: on time.")
+    if when - end <= timedelta(minutes=assignment.late.grace):
+        return Lateness(0, f"{start}: within the {assignment.late.grace:g} min that are forgiven.")
     return _late(start, when - end, extension.late_days if extension else 0)
 
 
@@ -141,7 +144,10 @@ def _shown(when: datetime) -> str:
     return when.strftime("%Y-%m-%d %H:%M")
 
 
-def after(total: float, days: int, share: float) -> tuple[float, str]:
-    """The total after ``share`` of it is taken off for each day late, and the arithmetic."""
-    left = total * max(0.0, 1 - days * share)
-    return left, f"{total:g} × (1 − {days} × {share:g}) = {left:g}"
+def after(total: float, days: int, late: Late) -> tuple[float, str]:
+    """The total after each day late has taken its share off, all together no more than ``at_most``; the arithmetic."""
+    if days * late.each_day > late.at_most + 1e-9:
+        left = total * (1 - late.at_most)
+        return left, f"{total:g} × (1 − {late.at_most:g}) = {left:g}, as no more is taken off"
+    left = total * (1 - days * late.each_day)
+    return left, f"{total:g} × (1 − {days} × {late.each_day:g}) = {left:g}"
