@@ -90,6 +90,8 @@ def gradebook(
     out: Annotated[Path | None, typer.Option(help="The file to import; by default RESULTS/EXPORT.")] = None,
     column: Annotated[str, typer.Option(help="Where the points belong, or a part of its name.")] = "",
     points: Annotated[str, typer.Option(help="A column of grades.csv; by default counts or total.")] = "",
+    id: Annotated[str, typer.Option(help="The column with students' numbers, where it is not known.")] = "",
+    name: Annotated[list[str] | None, typer.Option(help="The column, or two, with their names, likewise.")] = None,
 ) -> None:
     """Fill the points into the table of Canvas or Moodle; everything else in it stays as it is."""
     from grader.gradebook import fill
@@ -98,7 +100,7 @@ def gradebook(
     try:
         if target.resolve() == export.resolve():
             raise ValueError(f"{target} is the export itself. Name another file with --out.")
-        filled = fill(export, results / "grades.csv", column=column, points=points)
+        filled = fill(export, results / "grades.csv", column=column, points=points, id=id, name=name or ())
         filled.table.write(target)
     except (ValueError, OSError) as error:
         raise _stop(error) from None
