@@ -41,6 +41,7 @@ def seconds(*arguments: str) -> float:
 
 
 def main() -> None:
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         make(home / "class")
@@ -52,12 +53,13 @@ def main() -> None:
         f"grade {CLASS} hand-ins, {CLASS // HOSTILE_SHARE} of them hostile, 2 jobs": grade,
         "the same again: everything is known": again,
         "build the handout": build,
-        "check all eight exercises, start included": check,
+        f"check all {len(EXERCISES)} exercises, start included": check,
     }
     lines = ["# The homework's commands", "", "| command | seconds |", "|---|---|"]
     lines += [f"| {what} | {took:.0f} |" for what, took in rows.items()]
     machine = f"{os.cpu_count()} CPU cores ({platform.machine()}), torch {versions()['torch']}"
-    lines += ["", f"{machine}. `python benchmarks/grading.py`"]
+    beside = f" The machine was shared: load average {load:.1f} before it began." if load > 0.5 else ""
+    lines += ["", f"{machine}.{beside} `python benchmarks/grading.py`"]
     (ROOT / "benchmarks" / "grading.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

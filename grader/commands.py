@@ -33,18 +33,28 @@ def _stop(error: object) -> typer.Exit:
     return typer.Exit(2)
 
 
-def build(out: Annotated[Path, typer.Option(help="A new or empty folder.")], assignment: AssignmentFile = None) -> None:
-    """Make OUT/student (publish OUT/student.zip) and OUT/teacher."""
+def build(
+    out: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    assignment: AssignmentFile = None,
+    students: Annotated[
+        Path | None, typer.Option(help="A table with the column student: other numbers for each. See variants.")
+    ] = None,
+) -> None:
+    """Make OUT/student (publish OUT/student.zip), or a .zip for each of STUDENTS, and OUT/teacher."""
     from diffusion_lib.homework.exercises import assignment_path
     from grader.handout import build as build_handout
 
     try:
-        made = build_handout(out, assignment or assignment_path())
+        made = build_handout(out, assignment or assignment_path(), students)
     except (ValueError, OSError) as error:
         raise _stop(error) from None
-    size = (out / "student.zip").stat().st_size / 2**20
     typer.echo(f"{made.title}: {len(made.exercises)} exercises, {made.points:g} points together.")
-    typer.echo(f"Publish {out / 'student.zip'} ({size:.1f} MiB). {out / 'teacher'} is for you.")
+    if students:
+        count = len(list((out / "students").glob("*.zip")))
+        typer.echo(f"Give each of {count} students the own .zip of {out / 'students'}. {out / 'teacher'} is for you.")
+    else:
+        size = (out / "student.zip").stat().st_size / 2**20
+        typer.echo(f"Publish {out / 'student.zip'} ({size:.1f} MiB). {out / 'teacher'} is for you.")
 
 
 def grade(
@@ -79,7 +89,9 @@ def gradebook(
     results: Annotated[Path, typer.Argument(help="The folder that grade wrote.")],
     out: Annotated[Path | None, typer.Option(help="The file to import; by default RESULTS/EXPORT.")] = None,
     column: Annotated[str, typer.Option(help="Where the points belong, or a part of its name.")] = "",
-    points: Annotated[str, typer.Option(help="A column of grades.csv.")] = "total",
+    points: Annotated[str, typer.Option(help="A column of grades.csv; by default counts or total.")] = "",
+    id: Annotated[str, typer.Option(help="The column with students' numbers, where it is not known.")] = "",
+    name: Annotated[list[str] | None, typer.Option(help="The column, or two, with their names, likewise.")] = None,
 ) -> None:
     """Fill the points into the table of Canvas or Moodle; everything else in it stays as it is."""
     from grader.gradebook import fill
@@ -88,7 +100,7 @@ def gradebook(
     try:
         if target.resolve() == export.resolve():
             raise ValueError(f"{target} is the export itself. Name another file with --out.")
-        filled = fill(export, results / "grades.csv", column=column, points=points)
+        filled = fill(export, results / "grades.csv", column=column, points=points, id=id, name=name or ())
         filled.table.write(target)
     except (ValueError, OSError) as error:
         raise _stop(error) from None
@@ -125,10 +137,12 @@ def gradescope(submission: Path, results: Path) -> None:
     from grader.hand_ins import HandIn
     from grader.recording import kept_record
     from grader.reports import gradescope as as_gradescope
-    from grader.sandbox.client import Sandbox
+    from grader.sandbox.client import UNSAFE, Sandbox
 
     chosen = _assignment(None)
     with Sandbox(KEY, list(chosen.exercises), unsafe=True) as sandbox:
+        if sandbox.mode == UNSAFE:
+            raise _stop("run this as root: without Landlock a hand-in's code has to run as another user.")
         record = kept_record(list(chosen.exercises), key=KEY)
         result = grade_one(HandIn("submission", submission, "submission"), chosen, record, sandbox)
     results.parent.mkdir(parents=True, exist_ok=True)

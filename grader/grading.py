@@ -135,6 +135,8 @@ def _verdict(hand_in: HandIn, name: str, assignment: Assignment, record: Record,
         verdict = Verdict(name, False, problem=hand_in.problem or hand_in.problems[exercise.path])
     elif wrong := no_python(source):
         verdict = Verdict(name, False, problem=f"{exercise.path}{wrong}")
+    elif exercise.path in hand_in.stuck:
+        verdict = Verdict(name, False, problem=hand_in.stuck[exercise.path])
     else:
         verdict = explained(_run(hand_in, exercise, assignment, record, sandbox), exercise, source, hand_in.beside)
         hand_in.notes += [note for note in former_imports(parsed(source), hand_in.beside) if note not in hand_in.notes]
@@ -158,6 +160,8 @@ def _run(hand_in: HandIn, exercise: Exercise, assignment: Assignment, record: Re
         hand_in.notes += [note for note in ran.notes if note not in hand_in.notes]
         if ran.seen is None:
             verdicts.append(Verdict(exercise.name, False, problem=ran.problem))
+            if ran.stuck:
+                hand_in.is_stuck(exercise.path, ran.problem)
             break
         verdicts.append(judge(exercise, ran.seen, record))
         if verdicts[-1].passed:
@@ -180,8 +184,10 @@ TELL = {
     "selftest",
     "strangers",
     "tables",
+    "variants",
 }  # of this package: what changes no verdict
-UNGRADED = {"title", "deadline", "source", "due", "late_share", "rules", "written", "questions"}  # of an assignment
+# Of an assignment, what changes no verdict:
+UNGRADED = {"title", "deadline", "source", "late", "rules", "written", "questions", "variants"}
 
 
 def made_of(hand_in: HandIn, assignment: Assignment) -> dict[str, str]:

@@ -39,6 +39,7 @@ class HandIn:
     problems: dict[str, str] = field(default_factory=dict)  # names as in sources -> why there is no text
     in_notebooks: dict[str, str] = field(default_factory=dict)  # function -> the notebook that defines it
     unclear: list[str] = field(default_factory=list)  # files any of which might be meant
+    stuck: dict[str, str] = field(default_factory=dict)  # names as in sources -> why the file never finished loading
     unclear_code: bool = False  # is a function written where it is not graded?
     notes: list[str] = field(default_factory=list)  # the student may read them
     for_teacher: list[str] = field(default_factory=list)  # may name other students
@@ -46,6 +47,11 @@ class HandIn:
     papers: list[str] = field(default_factory=list)  # notebooks and write-ups, for the person who marks them
     problem: str = ""  # why nothing could be read
     aside: bool = False  # a file that is no hand-in
+
+    def is_stuck(self, path: str, why: str) -> None:
+        """The file ``path`` never finishes loading, so nothing of it can be graded: a person decides."""
+        self.stuck[path], self.unclear_code = why, True
+        self.notes.append(f"{path}: {why} Once it loads, grade again. Until then there are no points, and no 0.")
 
     @property
     def key(self) -> str:

@@ -1,4 +1,4 @@
-"""How late a hand-in is, and by which arithmetic. For the teacher to read: no points are taken off."""
+"""How late a hand-in is, and by which arithmetic. ``total`` is never touched: what is left stands in its own column."""
 
 import re
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from datetime import datetime, time, timedelta
 from pathlib import Path
 
 from diffusion_lib.homework.exercises import Assignment
+from diffusion_lib.homework.rules import Late
 from grader.archives import stem
 from grader.grading import Result
 from grader.hand_ins import BY_FILES
@@ -83,17 +84,24 @@ def end_of(day: datetime) -> datetime:
 
 def matched(results: list[Result], extensions: list[Extension]) -> tuple[dict[str, Extension], list[str]]:
     """Hand-in -> its extension; and in words which rows of extensions.csv fit no student, or more than one."""
-    fits: dict[str, Extension] = {}
+    of = {extension.student: extension for extension in extensions}
+    fits, told = called(results, list(of))
+    return {hand_in: of[name] for hand_in, name in fits.items()}, told
+
+
+def called(results: list[Result], names: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Hand-in -> the one of ``names`` that calls its student; and in words which fit no student, or more than one."""
+    fits: dict[str, str] = {}
     told = []
-    for extension in extensions:
-        whose = [result for result in results if extension.student.casefold() in _names(result)]
+    for name in names:
+        whose = [result for result in results if name.casefold() in _names(result)]
         students = sorted({result.student for result in whose})
         if len(students) == 1:
-            fits |= dict.fromkeys((result.hand_in for result in whose), extension)
+            fits |= dict.fromkeys((result.hand_in for result in whose), name)
         elif students:
-            told.append(f"{extension.student} may be {', '.join(students)}: write one of these.")
+            told.append(f"{name} may be {', '.join(students)}: write one of these.")
         else:
-            told.append(f"{extension.student} has handed in nothing under this name.")
+            told.append(f"{name} has handed in nothing under this name.")
     return fits, told
 
 
@@ -106,8 +114,8 @@ def _names(result: Result) -> set[str]:
 
 def lateness(result: Result, assignment: Assignment, extension: Extension | None = None) -> Lateness:
     """How late ``result`` is; the assignment must have a due date."""
-    assert assignment.due is not None
-    end, why = assignment.due, "due"
+    assert assignment.late.due is not None
+    end, why = assignment.late.due, "due"
     if extension and extension.until and extension.until > end:
         end, why = extension.until, "extended to"
     told = f"{why} {_shown(end)}"
@@ -119,6 +127,8 @@ def lateness(result: Result, assignment: Assignment, extension: Extension | None
         if result.late and result.time_from == BY_FILES:
             return Lateness(None, f"{start}; Canvas says LATE: by how much is not in its file names.")
         return Lateness(0, f"{start}: on time.")
+    if when - end <= timedelta(minutes=assignment.late.grace):
+        return Lateness(0, f"{start}: within the {assignment.late.grace:g} min that are forgiven.")
     return _late(start, when - end, extension.late_days if extension else 0)
 
 
@@ -134,7 +144,10 @@ def _shown(when: datetime) -> str:
     return when.strftime("%Y-%m-%d %H:%M")
 
 
-def after(total: float, days: int, share: float) -> tuple[float, str]:
-    """The total after ``share`` of it is taken off for each day late, and the arithmetic."""
-    left = total * max(0.0, 1 - days * share)
-    return left, f"{total:g} × (1 − {days} × {share:g}) = {left:g}"
+def after(total: float, days: int, late: Late) -> tuple[float, str]:
+    """The total after each day late has taken its share off, all together no more than ``at_most``; the arithmetic."""
+    if days * late.each_day > late.at_most + 1e-9:
+        left = total * (1 - late.at_most)
+        return left, f"{total:g} × (1 − {late.at_most:g}) = {left:g}, as no more is taken off"
+    left = total * (1 - days * late.each_day)
+    return left, f"{total:g} × (1 − {days} × {late.each_day:g}) = {left:g}"

@@ -32,12 +32,13 @@ class Beside:
     odd: Sequence[str] = ()  # rows of extensions.csv that fit nobody
     regraded: str = ""  # the paragraph of the last change of points
     earlier: Sequence[Alike] | None = None  # None: not asked for
+    unlisted: Sequence[str] = ()  # what of the roster and the hand-ins does not fit
 
 
-def feedback(result: Result, mark: Mark, assignment: Assignment) -> str:
-    """A student's page: verdicts, what to reread, marks of the written parts."""
+def feedback(result: Result, mark: Mark, assignment: Assignment, cost: str = "") -> str:
+    """A student's page: verdicts, what to reread, marks of the written parts, and what lateness takes off."""
     page = TEMPLATES.get_template("feedback.html")
-    return page.render(result=result, mark={"comment": ""} | mark, assignment=assignment)
+    return page.render(result=result, mark={"comment": ""} | mark, assignment=assignment, cost=cost)
 
 
 def report(results: list[Result], assignment: Assignment, sheet: Sheet, beside: Beside) -> str:

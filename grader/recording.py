@@ -100,7 +100,7 @@ def _entry(exercise: Exercise, key: int) -> Entry:
         cases=list(right[0].values),
         shapes=[tuple(value.shape) for value in right[0].values.values()],
         accepted=torch.empty(0), singles=torch.empty(0), pairs=torch.empty(0), mistakes=[], single_names=[],
-        pair_names=[],
+        pair_names=[], key=key,
     )  # fmt: skip
     accepted_rows = torch.stack([empty.flatten(seen) for seen in right])
     rows = _Rows(exercise.name, key, empty, accepted_rows)

@@ -12,8 +12,9 @@ from grader.hand_ins import discover
 from grader.lateness import read_extensions
 from grader.likeness import compare
 from grader.marking import read_sheet
-from grader.reports import write_reports
+from grader.reports import ROSTER, write_reports
 from grader.sandbox.client import lacking, refuse
+from grader.variants import read_roster
 
 
 @dataclass
@@ -46,6 +47,7 @@ def run(
     refuse(lacking(), unsafe=unsafe)
     read_sheet(out / "marking.csv", assignment)
     read_extensions(out / "extensions.csv")
+    read_roster(out / ROSTER, assignment)
     total = len([discover(place) for place in (*earlier, folder)][-1])
     if not total:
         raise ValueError(f"{folder} holds no .zip and no folder.")

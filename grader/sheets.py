@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from diffusion_lib.homework.exercises import TESTS_FILE, Assignment, get, tree
 from diffusion_lib.homework.questions import Question
 
+AFTER_ALL = "What comes after the deadline is graded like the rest."
 READING = re.compile(r"Reading time (\d+) minutes")
 
 
@@ -81,7 +82,11 @@ def model_answers(assignment: Assignment) -> str:
 def rules(assignment: Assignment) -> str:
     """What the assignment's settings mean for students, as a list."""
     names = {"assistants": "Assistants", "late": "Late", "evidence": "Evidence"}
-    return "\n".join(f"- **{title}.** {assignment.rules.told(name)}" for name, title in names.items())
+    told = {name: assignment.rules.told(name) for name in names}
+    if assignment.late.apply:
+        marked = assignment.rules.late == "marked"
+        told["late"] = f"{AFTER_ALL if marked else told['late']} {assignment.late.told()}"
+    return "\n".join(f"- **{title}.** {told[name]}" for name, title in names.items())
 
 
 def reading_minutes() -> int:

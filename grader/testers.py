@@ -27,6 +27,7 @@ class Score:
     escaped: list[Version] = field(default_factory=list)  # wrong versions that no test caught
     refused: list[tuple[Version, str, Raised]] = field(default_factory=list)  # style, test, what it raised
     problem: str = ""
+    stuck: bool = False  # the file of tests did not finish loading
 
     @property
     def refusals(self) -> int:
@@ -64,7 +65,7 @@ def score_tests(exercise: str, files: dict[str, str], sandbox: Sandbox, notes: l
         tried = sandbox.try_tests(exercise, files, key)
         notes += [note for note in tried.notes if note not in notes]
         if tried.problem:
-            score.problem = tried.problem
+            score.problem, score.stuck = tried.problem, tried.stuck
             break
         raised = {name: r for name, r in tried.raised.items() if r}
         if version.kind == "style":
@@ -84,8 +85,12 @@ def grade_tests(hand_in: HandIn, exercise: str, worth: float, sandbox: Sandbox) 
         score.problem = hand_in.problem or hand_in.problems[TESTS_FILE]
     elif wrong := no_python(source):
         score.problem = f"{TESTS_FILE}{wrong}"
+    elif TESTS_FILE in hand_in.stuck:
+        score.problem = hand_in.stuck[TESTS_FILE]
     else:
         score = score_tests(exercise, hand_in.beside | hand_in.sources, sandbox, notes)
+        if score.stuck:
+            hand_in.is_stuck(TESTS_FILE, score.problem)
     lines = score.lines(tests_name(exercise)) + [f"  Note: {note}" for note in notes]
     return {
         "points": round(worth * score.share, 3), "worth": worth, "passed": score.share == 1, "lines": lines,

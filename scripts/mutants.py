@@ -1,8 +1,8 @@
 """Break the library on purpose, one small edit at a time, and see whether a test turns red.
 
-``tests/mutants.toml`` lists the edits and the tests that must notice each. Every mutant gets a copy of the library
-and the tests, and a child of this process, which has torch loaded and the library not. Exits with 1 where a mutant
-survives, where an entry does not work, or where the tests are red without any edit.
+``tests/mutants.toml`` lists the edits and the tests that must notice each. Every mutant gets a copy of the library,
+the grader and the tests, and a child of this process, which has torch loaded and none of ours. Exits with 1 where a
+mutant survives, where an entry does not work, or where the tests are red without any edit.
 """
 
 import argparse
@@ -31,7 +31,7 @@ class Mutant:
     """One edit of one file, and the tests that must turn red."""
 
     id: str
-    file: str  # below diffusion_lib
+    file: str  # below diffusion_lib; a teacher's begins with grader/
     old: str  # stands in the file exactly once
     new: str
     red: tuple[str, ...]  # pytest's names below tests: a file, or FILE::TEST
@@ -41,6 +41,11 @@ class Mutant:
     def module(self) -> str:
         """The file without its ending."""
         return self.file.removesuffix(".py")
+
+    @property
+    def path(self) -> str:
+        """The file as seen from the top."""
+        return self.file if self.file.startswith("grader/") else f"diffusion_lib/{self.file}"
 
 
 def read_list(path: Path) -> list[Mutant]:
@@ -55,7 +60,7 @@ def read_list(path: Path) -> list[Mutant]:
 
 def fault(mutant: Mutant) -> str:
     """Why the entry cannot be used, in words; empty where it can."""
-    source = (ROOT / "diffusion_lib" / mutant.file).read_text(encoding="utf-8")
+    source = (ROOT / mutant.path).read_text(encoding="utf-8")
     if source.count(mutant.old) != 1 or mutant.new == mutant.old:
         return f"`old` occurs {source.count(mutant.old)} times in {mutant.file}, or equals `new`"
     try:
@@ -82,7 +87,7 @@ def warm_up(mutants: Iterable[Mutant]) -> None:
     """Import what the tests and the edited modules import, all but the library: each child has it then."""
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     tests = {ROOT / "tests" / name.partition("::")[0] for m in mutants for name in m.red}
-    edited = {ROOT / "diffusion_lib" / m.file for m in mutants}
+    edited = {ROOT / m.path for m in mutants}
     # What a test imports within itself may be heavy, and is needed by that one alone.
     nodes = [node for path in {ROOT / "tests" / "conftest.py", *tests} for node in _tree(path).body]
     nodes += [node for path in edited for node in ast.walk(_tree(path))]
@@ -97,8 +102,8 @@ def warm_up(mutants: Iterable[Mutant]) -> None:
 
 
 def _foreign_imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """The import statements among ``nodes`` that name neither the library nor a file of the tests, as code."""
-    own = {"diffusion_lib", "sitecustomize", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
+    """The import statements among ``nodes`` that name none of our packages and no file of the tests, as code."""
+    own = {"diffusion_lib", "grader", "sitecustomize", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
     for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
@@ -107,16 +112,17 @@ def _foreign_imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
 
 
 def plant(place: Path, mutant: Mutant | None = None) -> Path:
-    """A copy of library and tests in ``place``, with the edit in it; the shipped weights are linked."""
-    for name in ("diffusion_lib", "tests"):
+    """A copy of library, grader and tests in ``place``, with the edit in it; what is only read is linked."""
+    for name in ("diffusion_lib", "grader", "tests"):
         source = place.parent / "clean" / name if mutant else ROOT / name
         stale = [] if not mutant else [f"{Path(mutant.file).stem}.*.pyc"]
         shutil.copytree(source, place / name, ignore=shutil.ignore_patterns("weights", *stale))
-    (place / "diffusion_lib" / "weights").symlink_to(ROOT / "diffusion_lib" / "weights")
+    for name in ("diffusion_lib/weights", "homework", "notebooks"):
+        (place / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "pyproject.toml", place)
     (place / "tmp").mkdir()
     if mutant:
-        path = place / "diffusion_lib" / mutant.file
+        path = place / mutant.path
         path.write_text(path.read_text(encoding="utf-8").replace(mutant.old, mutant.new), encoding="utf-8")
     return place
 
@@ -178,7 +184,8 @@ def try_out(mutant: Mutant, forest: Path) -> str:
         print(f"{mutant.id:<38}broken entry: {wrong}", flush=True)
         return "broken entry"
     place = plant(forest / mutant.id, mutant)
-    found = verdict(run_tests(place, mutant.red, f"diffusion_lib.{mutant.module.replace('/', '.')}", "-x"))
+    module = mutant.path.removesuffix(".py").replace("/", ".")
+    found = verdict(run_tests(place, mutant.red, module, "-x"))
     seconds = time.perf_counter() - start
     print(f"{mutant.id:<38}{found:<12}{seconds:6.1f} s  {first_red(place / 'log')}", flush=True)
     if found.startswith("broken"):

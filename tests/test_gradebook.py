@@ -160,3 +160,88 @@ def test_what_is_not_clear_is_refused(filled, export, column, words):
 def test_points_that_are_no_number_are_refused(filled):
     with pytest.raises(ValueError, match="line 2, column total: 'many' is no number"):
         filled(CANVAS, OF_CANVAS.replace("11.5", "many"), "homework")
+
+
+def worksheet(heads, person, yes, no, delimiter, mark="", newline="\r\n"):
+    """Moodle's grading worksheet as another language has it, with a comma in one cell."""
+    rows = [
+        heads,
+        [f"{person}113", "Jane Doe", "jdoe@uni.example", "x - ", "", "12,00", yes, "1, 2", "-", "so; und, so"],
+        [f"{person}112", "Rick Roe", "rroe@uni.example", "x", "", "12,00", yes, "-", "-", ""],
+        [f"{person}114", "Ann Kathrin Müller", "amuell@uni.example", "x", "7,50", "12,00", yes, "-", "-", ""],
+        [f"{person}115", "Sam Smith", "ssmith@uni.example", "x", "5,00", "12,00", no, "-", "-", ""],
+    ]
+    file = io.StringIO(newline="")
+    csv.writer(file, delimiter=delimiter, lineterminator=newline).writerows(rows)
+    return mark + file.getvalue()
+
+
+GERMAN = ["ID", "Vollständiger Name", "E-Mail-Adresse", "Status", "Bewertung", "Bestwertung",
+          "Bewertung kann geändert werden", "Zuletzt geändert (Abgabe)", "Zuletzt geändert (Bewertung)",
+          "Feedback als Kommentar"]  # fmt: skip
+FRENCH = ["Identifiant", "Nom complet", "Adresse de courriel", "Statut", "Note", "Note maximale",
+          "La note peut être modifiée", "Dernière modification (travail remis)", "Dernière modification (note)",
+          "Feedback par commentaires"]  # fmt: skip
+SPANISH = ["Identificador", "Nombre completo", "Dirección de correo", "Estado", "Calificación", "Calificación máxima",
+           "La calificación puede ser cambiada", "Última modificación (entrega)",
+           "Última modificación (calificación)", "Comentarios de retroalimentación"]  # fmt: skip
+DUTCH = ["Identificatie", "Volledige naam", "E-mailadres", "Status", "Cijfer", "Maximumcijfer", "Cijfer kan gewijzigd",
+         "Laatst gewijzigd", "Laatst gewijzigd (cijfer)", "Feedback"]  # fmt: skip
+ELSEWHERE = {  # the table, and how a teacher describes it where that is needed
+    "german": (worksheet(GERMAN, "Teilnehmer/in", "Ja", "Nein", ";", "\ufeff"), {}),
+    "french": (worksheet(FRENCH, "Participant ", "Oui", "Non", ","), {}),
+    "spanish": (worksheet(SPANISH, "Participante ", "Sí", "No", "\t", newline="\n"), {}),
+    "dutch by number": (worksheet(DUTCH, "Deelnemer ", "Ja", "Nee", ";"), {"id": "Identificatie", "column": "Cijfer"}),
+    "dutch by name": (worksheet(DUTCH, "Deelnemer ", "Ja", "Nee", ";"), {"name": ["Volledige naam"],
+                                                                        "column": "Cijfer"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+def test_in_another_language_two_cells_change_and_no_other_byte(filled, kind):
+    export, how = ELSEWHERE[kind]
+    found = filled(export, OF_MOODLE, **how)
+    after = found.table.encoded().decode()
+    was, now = export.splitlines(True), after.splitlines(True)
+    assert [i + 1 for i, (a, b) in enumerate(zip(was, now, strict=True)) if a != b] == [2, 3]
+    delimiter = found.table.delimiter
+    cell = '"11,5"' if delimiter == "," else "11,5"
+    assert now[1] == was[1].replace(f"x - {delimiter}{delimiter}", f"x - {delimiter}{cell}{delimiter}")
+    assert now[2] == was[2].replace(f"{delimiter}x{delimiter}{delimiter}", f"{delimiter}x{delimiter}4{delimiter}")
+    assert "No Body_777_assignsubmission_file_: no row fits" in "\n".join(found.told)
+    assert "scaled" not in "\n".join(found.told)
+    assert filled(after, OF_MOODLE, **how).table.encoded().decode() == after
+
+
+@pytest.mark.parametrize("kind", ["german", "french", "spanish"])
+def test_no_is_no_in_every_language(filled, kind):
+    found = filled(ELSEWHERE[kind][0], OF_MOODLE.replace("unclear,,,,12", "graded,,1,9,12"))
+    assert "cannot be changed" in "\n".join(found.told)
+
+
+def test_a_german_grader_report_by_first_and_last_name(filled):
+    report = (
+        "Vorname;Nachname;ID-Nummer;E-Mail-Adresse;Aufgabe: Homework 1 (Punkte)\n"
+        "Jane;Doe;u113;jdoe@uni.example;-\nRick;Roe;u112;rroe@uni.example;\n"
+    )
+    found = filled(report, HEAD + "Jane Doe,a.zip,graded,,1,11.5,12,,\nu112,b.zip,graded,,1,4,12,,\n", "homework")
+    assert [row.text(4) for row in found.table.rows] == ["11,5", "4"]  # a semicolon's table has decimal commas
+    other = report.replace("Vorname;Nachname", "Voornaam;Achternaam").replace("E-Mail-Adresse", "Mail")
+    how = {"column": "Homework", "name": ["Voornaam", "Achternaam"]}
+    found = filled(other, HEAD + "Jane Doe,a.zip,graded,,1,11.5,12,,\n", **how)
+    assert found.table.rows[0].text(4) == "11,5"
+
+
+def test_a_canvas_table_in_another_language_is_asked_about_and_then_filled_in(filled):
+    export = CANVAS.replace("Student,ID,", "Étudiant,Numéro,", 1).replace("Points Possible", "Points possibles")
+    with pytest.raises(ValueError, match="--id") as refused:
+        filled(export, OF_CANVAS, "homework")
+    assert "There is: Étudiant, Numéro, SIS User ID" in str(refused.value)
+    found = filled(export, OF_CANVAS, "homework", id="Numéro", name=["Étudiant"])
+    changed = [i + 1 for i, (a, b) in enumerate(zip(cells(export), cells(found.table.encoded().decode()), strict=True))
+               if a != b]  # fmt: skip
+    assert changed == [4, 5]
+    other = filled(export.replace(",12,10.00", ",100,10.00"), OF_CANVAS, "homework", id="Numéro")
+    assert "out of 100, here out of 12" in "\n".join(other.told)
+    with pytest.raises(ValueError, match="the column Nummer is missing; there is Étudiant, Numéro"):
+        filled(export, OF_CANVAS, "homework", id="Nummer")

@@ -27,7 +27,7 @@ def release(tmp_path_factory):
     """What a teacher publishes, with the record that ships: to make it anew takes long and is tested elsewhere."""
     out = tmp_path_factory.mktemp("release") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(handout, "kept_record", shipped_record)
+        patch.setattr(handout, "kept_record", lambda key: shipped_record())
         handout.build(out, ASSIGNMENT)
     return out
 
@@ -139,7 +139,7 @@ def test_a_question_in_no_section_is_refused(tmp_path):
 
 
 def test_a_question_in_no_notebook_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(handout, "kept_record", shipped_record)
+    monkeypatch.setattr(handout, "kept_record", lambda key: shipped_record())
     with pytest.raises(ValueError, match=r"into 4\.9 Elsewhere, which is no notebook"):
         handout.build(tmp_path / "out", misplaced(tmp_path, "04_reverse_sampling"))
 

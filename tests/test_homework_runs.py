@@ -13,6 +13,7 @@ from grader.grading import Result, grade_one
 from grader.hand_ins import HandIn
 from grader.reading import read
 from grader.reports import write_reports
+from grader.sandbox.client import Ran
 
 NAMES = ("q_sample", "ddpm_loss", "p_sample")
 OTHER = student_source(p_sample="return x_t - x_t")
@@ -107,7 +108,7 @@ class Idle:
     """A sandbox in which nothing comes back."""
 
     def run(self, *job, **how):
-        return type("Ran", (), {"notes": [], "seen": None, "problem": "idle"})()
+        return Ran(None, "idle")
 
 
 def graded(folder, name, files):

@@ -5,15 +5,19 @@ import io
 import os
 import tarfile
 import zipfile
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from diffusion_lib.homework.exercises import assignment_path, load_assignment
+from diffusion_lib.homework.rules import Late
+from grader.gradebook import fill
 from grader.grading import Result, grade_one
 from grader.hand_ins import BY_FILES, BY_NAME, HandIn, discover, time_of
 from grader.lateness import after, lateness, matched, read_extensions
 from grader.reports import write_reports
+from grader.sheets import rules
 
 DUE = datetime(2026, 12, 1, 23, 59)
 
@@ -43,7 +47,7 @@ def zipped_at(path, *times):
     ("due = 2026-12-01T23:59:00+00:00\n", datetime.fromisoformat("2026-12-01T23:59+00:00").astimezone()),
 ])  # fmt: skip
 def test_the_due_date_is_local_time_and_need_not_be_there(tmp_path, text, due):
-    assert assignment(tmp_path, text).due == (due and due.replace(tzinfo=None))
+    assert assignment(tmp_path, text).late.due == (due and due.replace(tzinfo=None))
 
 
 @pytest.mark.parametrize(("text", "words"), [
@@ -116,12 +120,12 @@ def test_days_are_begun_days_after_the_end_less_free_ones(tmp_path, over, free, 
 
 def test_the_arithmetic_is_shown():
     late = result(at=datetime(2026, 12, 4, 10, 12))
-    given = type("A", (), {"due": DUE})
+    given = replace(load_assignment(assignment_path()), late=Late(DUE))
     assert lateness(late, given, None).words == (
         "2026-12-04 10:12 by the newest file inside, due 2026-12-01 23:59: 2 d 10 h 13 min over, 3 begun."
     )
-    assert after(9, 2, 0.1) == (pytest.approx(7.2), "9 × (1 − 2 × 0.1) = 7.2")
-    assert after(9, 12, 0.1)[0] == 0
+    assert after(9, 2, Late(each_day=0.1)) == (pytest.approx(7.2), "9 × (1 − 2 × 0.1) = 7.2")
+    assert after(9, 12, Late(each_day=0.1))[0] == 0
 
 
 def test_where_nobody_can_tell_it_is_not_told_as_zero(tmp_path):
@@ -192,3 +196,73 @@ def test_without_a_due_date_nothing_is_counted(tmp_path):
     for name in ("grades.csv", "marking.csv"):
         assert not [head for head in table(tmp_path / name)[0] if "late_" in head or "lateness" in head]
     assert "Late</h2>" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("minutes", "days"), [(0, 0), (15, 0), (16, 1), (24 * 60, 1), (24 * 60 + 1, 2)])
+def test_grace_forgives_minutes_and_counts_no_other_day(tmp_path, minutes, days):
+    given = assignment(tmp_path, late="each_day = 0.1\ngrace = 15\n")
+    found = lateness(result(at=DUE + timedelta(minutes=minutes)), given)
+    assert found.days == days
+    assert ("forgiven" in found.words) == (minutes == 15)
+
+
+@pytest.mark.parametrize(("days", "left"), [(0, 8), (1, 7.2), (3, 5.6), (4, 5.6), (40, 5.6)])
+def test_all_days_together_take_no_more_than_the_most(days, left):
+    found, words = after(8, days, Late(each_day=0.1, at_most=0.3))
+    assert found == pytest.approx(left)
+    assert words.partition(", as no more is taken off")[0].endswith(f"= {left:g}")
+    assert ("no more" in words) == (days > 3)
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("apply = true\n", "accepted: false, and true where due and each_day are set"),
+    ("each_day = -0.1\n", "each_day is -0.1; accepted: a number in 0 ... 1"),
+    ("at_most = 30\n", "at_most is 30; accepted"), ('grace = "15 min"\n', "grace is '15 min'; accepted"),
+    ("cap = 0.3\n", "no setting cap; accepted: due, each_day, grace, at_most, apply"),
+])  # fmt: skip
+def test_a_rule_that_is_none_is_refused(tmp_path, text, words):
+    with pytest.raises(ValueError, match=words):
+        assignment(tmp_path, late=text)
+
+
+WORKSHEET = (
+    "Identifier,Full name,Email address,Status,Grade,Maximum Grade,Grade can be changed\n"
+    "Participant 112,Rick Roe,r@uni.example,Submitted,,12,Yes\n"
+    "Participant 113,Jane Doe,j@uni.example,Submitted,,12,Yes\n"
+    "Participant 114,Sam Smith,s@uni.example,Submitted,,12,Yes\n"
+)
+
+
+@pytest.mark.parametrize("applies", [False, True])
+def test_what_a_day_costs_is_taken_off_only_where_that_is_said(tmp_path, applies):
+    """Before and after stand beside each other, and the grade book takes the one that counts."""
+    given = assignment(tmp_path, late=f"each_day = 0.1\nat_most = 0.3\napply = {str(applies).lower()}\n")
+    found = [result(at=DUE + timedelta(days=1, seconds=1)), result("doe (113)", at=DUE, name="doe_113_1_a.zip"),
+             result("smith (114)", name="smith_114_1_a.zip")]  # fmt: skip
+    for one in found:
+        one.exercises = {"q_sample": {"points": 4.0, "worth": 4.0, "passed": True, "lines": [], "mistakes": [],
+                                      "layers": {}}}  # fmt: skip
+    write_reports(tmp_path, found, given)
+    rows = {row["hand_in"]: row for row in table(tmp_path / "grades.csv")}
+    assert [rows[r.hand_in]["total"] for r in found] == ["4", "4", "4"]
+    assert [rows[r.hand_in]["after_lateness"] for r in found] == ["3.2", "4", ""]
+    assert [rows[r.hand_in].get("counts") for r in found] == (["3.2", "4", ""] if applies else [None] * 3)
+    (tmp_path / "export.csv").write_text(WORKSHEET, encoding="utf-8")
+    filled = fill(tmp_path / "export.csv", tmp_path / "grades.csv")
+    grades = [row.text(4) for row in filled.table.rows]
+    assert grades == (["3.2", "4", ""] if applies else ["4", "4", "4"])
+    assert ("smith_114_1_a.zip: no points yet" in "\n".join(filled.told)) == applies
+    assert ("after lateness" in "\n".join(filled.told)) == applies
+    by_hand = fill(tmp_path / "export.csv", tmp_path / "grades.csv", points="total")
+    assert [row.text(4) for row in by_hand.table.rows] == ["4", "4", "4"]
+    pages = [(tmp_path / "students" / r.hand_in / "feedback.html").read_text(encoding="utf-8") for r in found]
+    assert ["4 × (1 − 2 × 0.1) = 3.2" in page for page in pages] == [applies, False, False]
+
+
+def test_students_read_what_a_day_costs_where_it_costs(tmp_path):
+    settings = "each_day = 0.125\nat_most = 0.5\ngrace = 15\n"
+    told = rules(assignment(tmp_path, late=settings + "apply = true\n"))
+    assert "Each day that has begun after 2026-12-01 23:59 takes 12.5 % off your total, 50 % at most." in told
+    assert "15 minutes are forgiven." in told
+    assert "decides" not in told
+    assert "Each day" not in rules(assignment(tmp_path, late=settings))

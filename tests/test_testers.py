@@ -297,8 +297,8 @@ def test_what_a_test_may_do_is_one_verdict(sandbox, body, kind):
     ("source", "words"),
     [
         (one("os._exit(0)"), "The code ended the program before it answered."),
-        (one("while True: pass"), "They did not end within 1 seconds."),
-        (one("time.sleep(1000)"), "They did not end within 1 seconds."),
+        (one("while True: pass"), "They did not end within 1 seconds, in line 4 of tests_by_me.py."),
+        (one("time.sleep(1000)"), "They did not end, asleep for 1 seconds, in line 4 of tests_by_me.py."),
         (one("import ctypes; ctypes.string_at(0)"), "It crashed the interpreter."),
         (one("os.abort()"), "They ended without an answer (signal 6)."),
         ("import os; os._exit(0)", "The code ended the program before it answered."),
@@ -310,6 +310,7 @@ def test_what_a_test_may_do_is_one_verdict(sandbox, body, kind):
 )
 def test_tests_that_end_the_program_or_never_end_are_told_in_words(sandbox, monkeypatch, source, words):
     monkeypatch.setattr(client, "TESTS_SECONDS", 1)
+    monkeypatch.setattr(client, "ASLEEP", 1)
     assert words in tried(sandbox, source).problem
     assert tried(sandbox, one("pass")).raised == {"test_it": None}  # and the sandbox goes on
 
@@ -410,7 +411,7 @@ def test_the_set_for_testers_is_worth_as_much_as_the_first(assignment):
 
 
 def test_students_get_a_file_to_start_from_and_nothing_that_counts(assignment, tmp_path, monkeypatch):
-    monkeypatch.setattr(handout, "kept_record", dict)
+    monkeypatch.setattr(handout, "kept_record", lambda key: {})
     handout._student(tmp_path, assignment)
     assert (tmp_path / TESTS_FILE).read_bytes() == (ROOT / "homework" / TESTS_FILE).read_bytes()
     assert list(testing.tests_of(testing.load_tests(tmp_path / TESTS_FILE), "q_sample")) == ["test_shape_of_x_t"]

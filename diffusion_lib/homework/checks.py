@@ -256,7 +256,8 @@ def _checked(exercise: Exercise, function: Callable[..., Any]) -> Verdict:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return judge(exercise, observe(exercise.name, function), shipped_record())
+        record = shipped_record()
+        return judge(exercise, observe(exercise.name, function, record[exercise.name].key), record)
     finally:
         torch.set_num_threads(before)
 

@@ -5,10 +5,16 @@ purpose lies far beyond: clamped at 2.5 or 3, one number for an image, a channel
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from diffusion_lib.homework.probing import LARGE
+
+NORMAL = {f"aten::{name}" for name in ("randn", "randn_like", "normal", "normal_", "normal_functional")}
 SURE = 9.0  # standard deviations: a normal variable is beyond with a chance of 2e-19
 RARE = 28.0  # of exp(-RARE) = 7e-13 is the chance of a count
 TAILS = (1.0, 2.0, 2.5, 3.0, 3.25, 3.5)
@@ -69,3 +75,17 @@ def _rare(rows: Tensor, tail: float, side: int) -> bool:
     counts = (side * rows > tail).sum(dim=1).double()
     bound = expected - counts + torch.special.xlogy(counts, counts / expected)
     return bool((bound > RARE).any())
+
+
+class Sixes(TorchDispatchMode):
+    """While it is on, each normal number that torch draws is ±6, as its sign is."""
+
+    drew = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        """Every operation comes by here."""
+        answer = func(*args, **(kwargs or {}))
+        if func._schema.name in NORMAL:
+            self.drew = True
+            answer.copy_(LARGE * answer.sign())
+        return answer

@@ -3,16 +3,16 @@
 The library is the answer key. What each exercise is worth stands in ``homework/assignment.toml``.
 """
 
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, datetime, time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from diffusion_lib.homework.questions import Question, load_questions
-from diffusion_lib.homework.rules import Rules
+from diffusion_lib.homework.rules import Late, Rules
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ EXERCISES = (
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
 REREAD = {exercise.name: exercise.reread for exercise in EXERCISES}
 TESTABLE = ("q_sample", "ddpm_loss", "p_sample")  # for which students can be asked to write tests
+LEAST_PHRASE = 12
 TESTS_FILE = "tests_by_me.py"  # where they write them, beside the folder diffusion_lib
 
 
@@ -128,8 +129,8 @@ class Assignment:
     layers: Mapping[str, float]  # "S", "G", "T" -> share of an exercise's points
     named_mistake: float  # share of the points for code whose only fault is one mistake of the catalogue
     source: str  # the file's text
-    due: datetime | None = None  # local time of the machine that grades; None: lateness is not counted
-    late_share: float = 0.0  # of the total, for each day late: what a teacher's calculation takes off
+    late: Late = field(default_factory=Late)
+    variants: str = ""  # a phrase that only the teacher knows: other numbers for each student; empty: the same for all
 
     @property
     def written(self) -> dict[str, tuple[str, float, str]]:
@@ -140,6 +141,14 @@ class Assignment:
     def points(self) -> float:
         """The points of everything together."""
         return sum(self.by_machine.values()) + sum(points for _, points, _ in self.written.values())
+
+    @property
+    def published(self) -> str:
+        """The file's text as students get it, without the phrase of ``variants``; ValueError where it would show."""
+        text = re.sub(r"(?m)^variants[ \t]*=.*$", 'variants = ""', self.source)
+        if self.variants and self.variants in text:
+            raise ValueError("the phrase of variants stands somewhere else in the assignment's file too: change it.")
+        return text
 
     @property
     def by_machine(self) -> dict[str, float]:
@@ -174,8 +183,6 @@ def load_assignment(path: Path) -> Assignment:
     worth = [*assignment.by_machine.values(), *layers]
     if min(worth) < 0 or not 0 <= named <= 1 or abs(sum(layers) - 1) > 1e-9:
         raise ValueError(f"{path}: points must not be negative, named_mistake lies in 0 ... 1, layers add up to 1.")
-    if not 0 <= assignment.late_share <= 1:
-        raise ValueError(f"{path}: each_day lies in 0 ... 1, and is {assignment.late_share:g}.")
     return assignment
 
 
@@ -209,20 +216,16 @@ def _assignment(text: str, questions: Mapping[str, Question]) -> Assignment:
         layers={layer: float(table["credit"]["layers"][layer]) for layer in ("S", "G", "T")},
         named_mistake=float(table["credit"]["named_mistake"]),
         source=text,
-        due=_due(table.get("late", {}).get("due")),
-        late_share=float(table.get("late", {}).get("each_day", 0)),
+        late=Late.read(table.get("late", {})),
+        variants=_phrase(table.get("variants", "")),
     )
 
 
-def _due(value: Any) -> datetime | None:
-    """A date and time of TOML as local time without a zone; a date alone is its last second."""
-    if value is None or (isinstance(value, datetime) and value.tzinfo is None):
-        return value
-    if isinstance(value, datetime):
-        return value.astimezone().replace(tzinfo=None)
-    if isinstance(value, date):
-        return datetime.combine(value, time(23, 59, 59))
-    raise TypeError(f"due is {value!r}, and should be like 2026-12-01T23:59:00, without quotation marks")
+def _phrase(value: Any) -> str:
+    """The phrase of ``variants``: nothing, or long enough that nobody guesses it."""
+    if not isinstance(value, str) or 0 < len(value) < LEAST_PHRASE:
+        raise ValueError(f'variants is {value!r}; accepted: "", or a phrase of {LEAST_PHRASE} letters or more')
+    return value
 
 
 def tree() -> Path:

@@ -20,11 +20,13 @@ from diffusion_lib.homework.probing import (
     normal,
     on_copies,
     schedules,
+    sixfold,
     trace,
     uniform,
 )
 from diffusion_lib.schedules import NoiseSchedule
 
+SIXFOLD = "noise of ±6 counts six times as much as that of ±1 (1: yes)"
 DTYPE = re.compile(r"\b(dtype|scalar type|Float|Double|float32|float64)\b")  # in torch's messages
 
 
@@ -39,6 +41,8 @@ def q_sample(f: Callable[..., Tensor], key: int) -> Observation:
     seen.case("S float32", lambda: f(schedule.to("cpu"), x.float(), t, noise.float()))
     square = normal(3, 3, 3, 3, key=key + 2)
     seen.case("S all sides equal", lambda: f(schedule, square / 3, t[1:4], square.flip(0)))
+    short = schedules()["T = 40"]
+    seen.case(f"S {SIXFOLD}", lambda: sixfold(lambda e: f(short, torch.zeros_like(e), levels(short), e), key + 3))
     sign = torch.tensor([1.0, 1, -1, -1], dtype=torch.float64).view(1, 1, 2, 2).expand(5, -1, -1, -1)
     other = torch.tensor([1.0, -1, 1, -1], dtype=torch.float64).view(1, 1, 2, 2).expand(5, -1, -1, -1)
     seen.case("G spread of x_t for data of spread 1",
@@ -59,9 +63,18 @@ def p_sample(f: Callable[..., Tensor], key: int) -> Observation:
     square = normal(3, 3, 3, 3, key=key + 3)
     seen.case("S all sides equal", lambda: f(schedule, square, t[1:4], square.flip(0), square.flip(1)))
     seen.case("S other order", lambda: f(schedule, x, t.flip(0), eps, noise))
+    _large(seen, f, schedules()["T = 40"], key + 4)
     seen.case("G mean and spread of Gaussian data (0.3, 0.5)", lambda: chain(f, schedules()["T = 40"]))
     trace(seen, raw, schedule, x, t, eps, noise)
     return seen
+
+
+def _large(seen: Observation, f: Callable[..., Tensor], schedule: NoiseSchedule, key: int) -> None:
+    """Noise of ±6: drawn afresh, and in a noisy image whose clean image is 0, so that clipping that changes nothing."""
+    t = levels(schedule)
+    sigma = schedule.at("sqrt_one_minus_alphas_cumprod", t, torch.zeros(SHAPE, dtype=torch.float64))
+    seen.case(f"S fresh {SIXFOLD}", lambda: sixfold(lambda z: f(schedule, 0 * z, t, 0 * z, z), key))
+    seen.case(f"S guessed {SIXFOLD}", lambda: sixfold(lambda e: f(schedule, sigma * e, t, e, 0 * e), key))
 
 
 def chain(step: Callable[..., Tensor], schedule: NoiseSchedule) -> Tensor:
@@ -102,6 +115,7 @@ def ddim_step(f: Callable[..., Tensor], key: int) -> Observation:
     def one_step(s: NoiseSchedule, x: Tensor, t: Tensor, eps: Tensor, z: Tensor) -> Tensor:
         return f(s, x, t, t - 1, eps, z, 1.0)
 
+    _large(seen, one_step, schedule, key + 4)
     seen.case("G mean and spread of Gaussian data (0.3, 0.5), eta = 1", lambda: chain(one_step, schedule))
     trace(seen, lambda s, *rest: raw(s, *rest, 0.5), schedule, x, levels(schedule), levels(schedule) - 1, eps, noise)
     return seen

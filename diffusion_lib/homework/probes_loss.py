@@ -7,8 +7,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from diffusion_lib.homework.draws import kinds
-from diffusion_lib.homework.probing import SHAPE, Observation, Spy, levels, normal, on_copies, schedules, trace, uniform
+from diffusion_lib.homework.draws import Sixes, kinds
+from diffusion_lib.homework.probing import (
+    LARGE,
+    SHAPE,
+    Observation,
+    Spy,
+    levels,
+    normal,
+    on_copies,
+    schedules,
+    trace,
+    uniform,
+)
 from diffusion_lib.schedules import NoiseSchedule
 
 
@@ -95,7 +106,7 @@ def _traces(seen: Observation, f: Callable[..., Tensor], batch: Batch) -> None:
 
 def _given(f: Callable[..., Tensor], batch: Batch) -> Tensor:
     """Two flags: is a given noise in x_t, and in the loss?"""
-    (signal, sigma), noise, spy = batch.factors(), 2 * batch.noise, _silent()
+    (signal, sigma), noise, spy = batch.factors(), LARGE * batch.noise.sign(), _silent()
     loss = batch._replace(noise=noise).ask(f, spy)
     in_x_t = torch.allclose(spy.log[0][0].double(), signal * batch.x + sigma * noise, atol=1e-4)
     in_loss = (loss.detach().double() - noise.square().mean()).abs() < 1e-3
@@ -107,7 +118,7 @@ def drawn(f: Callable[..., Tensor], schedule: NoiseSchedule, x: Tensor, label: T
 
     One flag for each level (is it ever drawn?), are levels unequally likely, one t for the whole batch, one noise
     for the whole batch, is the noise in x_t normal (1) or uniform (2), fresh each call, loss taken of that noise, what
-    is linked in the noise (see :func:`linked`), is a pixel of it not standard normal.
+    is linked in the noise (see :func:`linked`), is a pixel of it not standard normal, is large noise cut off.
     With one t for the whole batch, 150 calls miss one of 6 levels with a chance of 1e-11.
     """
     spy = Spy(lambda x_t, t, label: torch.zeros_like(x_t))
@@ -123,5 +134,22 @@ def drawn(f: Callable[..., Tensor], schedule: NoiseSchedule, x: Tensor, label: T
     one_noise = (noise - noise[:, :1]).abs().max() < 1e-4
     fresh = (noise - noise[:1]).abs().max() > 1e-3  # of all calls: two of them may draw the same t
     kind, link, crooked = kinds(noise)
-    facts = [uneven, alike, one_noise, kind, fresh, own, link, crooked]
+    cut = kind == 1 and _cut(f, schedule, x, label)
+    facts = [uneven, alike, one_noise, kind, fresh, own, link, crooked, cut]
     return torch.cat([(counts > 0).double(), torch.tensor([float(fact) for fact in facts]).double()])
+
+
+def _cut(f: Callable[..., Tensor], schedule: NoiseSchedule, x: Tensor, label: Tensor) -> bool:
+    """Where every normal number that torch draws is ±6: is what arrives in x_t smaller?
+
+    Noise that is drawn in another way, or code that cannot be watched so, is not called cut.
+    """
+    spy = _silent()
+    try:
+        with Sixes() as sixes:
+            f(spy, schedule, x, label)
+        x_t, t = spy.log[0][:2]
+    except Exception:
+        return False
+    signal, sigma = (schedule.at(name, t, x_t) for name in ("sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"))
+    return sixes.drew and bool(((x_t - signal * x) / sigma).abs().max() < LARGE - 0.1)

@@ -19,6 +19,7 @@ from diffusion_lib.schedules import NoiseSchedule, linear_betas
 SHAPE = (5, 2, 3, 4)  # B, C, H, W all different, so that no wrong broadcast can agree by chance
 DREW = "T inputs kept, same answer twice, nothing drawn"  # the case that tells whether a function draws by itself
 H = 1e-3  # a small step, for slopes
+LARGE = 6.0  # a normal number is beyond with a chance of 2e-9: whoever cuts off noise does it below
 
 
 @dataclass
@@ -76,6 +77,15 @@ def on_copies(f: Callable[..., Any]) -> Callable[..., Any]:
         return f(*copied, **{k: v.clone() if isinstance(v, Tensor) else v for k, v in named.items()})
 
     return copying
+
+
+def sixfold(answer: Callable[[Tensor], Tensor], key: int) -> Tensor:
+    """(B,): 1 for each image in which noise of ±6 moves the answer six times as far as noise of ±1, else 0."""
+    sign = normal(*SHAPE, key=key).sign()
+    still, one, six = (answer(size * sign) for size in (0.0, 1.0, LARGE))
+    wanted = LARGE * (one - still)
+    kept = (six - still - wanted).abs() <= 1e-3 * wanted.abs() + 1e-6
+    return kept.flatten(1).all(dim=1).double()
 
 
 def in_float32(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 All of it stands in ``homework/questions.toml`` of the repository. A student's copy has no such file: it holds answers.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -22,8 +23,17 @@ class Criterion:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """What a question asks each student about other numbers."""
+
+    asks: str  # a sentence more, with the {names} of what is drawn
+    draws: Mapping[str, Sequence[Any]]  # name -> of these one is drawn for each student
+    right: Mapping[str, str]  # what an answer should say -> the name of the quantity that computes it
+
+
+@dataclass(frozen=True)
 class Question:
-    """One written question, with its rubric; the last two entries are for whoever marks."""
+    """One written question, with its rubric; answers and misunderstandings are for whoever marks."""
 
     question: str
     notebook: str  # "04_reverse_sampling"
@@ -32,6 +42,7 @@ class Question:
     criteria: Sequence[Criterion]
     answers: Mapping[str, str]  # "full", "half" -> a model answer at that level
     misunderstandings: Sequence[str]
+    variant: Variant | None = None  # asked only where the assignment gives each student other numbers
 
     @property
     def points(self) -> float:
@@ -51,14 +62,25 @@ def load_questions(path: Path) -> dict[str, Question]:
 
 
 def _question(table: Mapping[str, Any], place: str) -> Question:
-    only(table, [field.name for field in fields(Question)], place)
+    names = [field.name for field in fields(Question) if field.name != "variant" or "variant" in table]
+    only(table, names, place)
     only(table["answers"], ("full", "half"), f"{place} answers")
     for criterion in table["criteria"]:
         only(criterion, [field.name for field in fields(Criterion)], f"{place} criteria")
         points = criterion["points"]
         if not isinstance(points, int | float) or points <= 0:
             raise ValueError(f"{place} criteria: points is {points!r}; it must be a number above 0.")
-    return Question(**{**table, "criteria": [Criterion(**criterion) for criterion in table["criteria"]]})
+    variant = _variant(table["variant"], f"{place} variant") if "variant" in table else None
+    criteria = [Criterion(**criterion) for criterion in table["criteria"]]
+    return Question(**{**table, "criteria": criteria, "variant": variant})
+
+
+def _variant(table: Mapping[str, Any], place: str) -> Variant:
+    only(table, [field.name for field in fields(Variant)], place)
+    named = set(re.findall(r"\{(\w+)\}", table["asks"]))
+    if named != set(table["draws"]) or not all(isinstance(c, list) and c for c in table["draws"].values()):
+        raise ValueError(f"{place}: asks names {', '.join(sorted(named))}; draws needs a list for each of these.")
+    return Variant(**table)
 
 
 def only(table: Mapping[str, Any], names: Sequence[str], place: str) -> None:

@@ -38,6 +38,7 @@ class Entry:
     single_names: list[int]  # of each row the mistake
     pairs: Tensor  # (ways to make two, entries that thin keeps)
     pair_names: list[tuple[int, int]]
+    key: int = 0  # of the questions: which numbers were asked
 
     @cached_property
     def slices(self) -> list[slice]:
@@ -95,6 +96,7 @@ def write_record(path: Path, record: Record) -> None:
             "mistakes": entry.mistakes,
             "single_names": entry.single_names,
             "pair_names": entry.pair_names,
+            "key": entry.key,
         }
     save_file({k: v.contiguous() for k, v in tensors.items()}, path, {"info": json.dumps(info)})
 
@@ -114,6 +116,7 @@ def read_record(path: Path) -> Record:
             single_names=entry["single_names"],
             pairs=tensors[f"{name}.pairs"],
             pair_names=[tuple(pair) for pair in entry["pair_names"]],
+            key=entry.get("key", 0),
         )
         for name, entry in info.items()
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import date, datetime, time
 from typing import Any
 
 CHOICES = {
@@ -25,6 +26,51 @@ CHOICES = {
         "write-up are those of that run. Afterwards you explain your code and your run in a short talk.",
     },
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Late:
+    """The table [late] of ``assignment.toml``: when the end is, and what comes after it costs."""
+
+    due: datetime | None = None  # local time of the machine that grades; None: lateness is not counted
+    each_day: float = 0.0  # share of the total that each day takes off, begun after the end
+    grace: float = 0.0  # minutes after the end that are forgiven
+    at_most: float = 1.0  # share of the total that all days together take off
+    apply: bool = False  # is it taken off, or only calculated?
+
+    @classmethod
+    def read(cls, table: Mapping[str, Any]) -> "Late":
+        """What ``table`` says; raises ValueError with what is accepted."""
+        known = [field.name for field in fields(cls)]
+        if unknown := set(table) - set(known):
+            raise ValueError(f"[late] has no setting {', '.join(sorted(unknown))}; accepted: {', '.join(known)}.")
+        late = cls(**{**table, "due": due(table.get("due"))})
+        for name, most in (("each_day", 1), ("grace", 24 * 60), ("at_most", 1)):
+            value = getattr(late, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+                raise ValueError(f"[late] {name} is {value!r}; accepted: a number in 0 ... {most}.")
+        if late.apply not in (True, False) or (late.apply and not (late.due and late.each_day)):
+            raise ValueError(
+                f"[late] apply is {late.apply!r}; accepted: false, and true where due and each_day are set."
+            )
+        return late
+
+    def told(self) -> str:
+        """What students read where it is taken off."""
+        rule = f"Each day that has begun after {self.due:%Y-%m-%d %H:%M} takes {100 * self.each_day:g} % off your total"
+        rule += f", {100 * self.at_most:g} % at most" * (self.at_most < 1)
+        return rule + (f". {self.grace:g} minutes are forgiven." if self.grace else ".")
+
+
+def due(value: Any) -> datetime | None:
+    """A date and time of TOML as local time without a zone; a date alone is its last second."""
+    if value is None or (isinstance(value, datetime) and value.tzinfo is None):
+        return value
+    if isinstance(value, datetime):
+        return value.astimezone().replace(tzinfo=None)
+    if isinstance(value, date):
+        return datetime.combine(value, time(23, 59, 59))
+    raise TypeError(f"due is {value!r}, and should be like 2026-12-01T23:59:00, without quotation marks")
 
 
 @dataclass(frozen=True)

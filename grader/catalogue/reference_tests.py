@@ -36,6 +36,11 @@ def test_every_level_is_signal_and_noise_in_the_right_parts(q_sample):
     assert_close(q_sample(SCHEDULE, x, LEVELS, noise), column(SIGNAL) * x + column(SIGMA) * noise)
 
 
+def test_noise_far_from_0_comes_in_whole(q_sample):
+    x, noise = images()
+    assert_close(q_sample(SCHEDULE, 0 * x, LEVELS, 6 * noise.sign()), column(SIGMA) * 6 * noise.sign())
+
+
 def test_a_single_image_is_noised_like_one_of_a_batch(q_sample):
     x, noise = images()
     whole = q_sample(SCHEDULE, x, LEVELS, noise)
@@ -143,6 +148,13 @@ def test_fresh_noise_has_one_of_two_spreads_and_none_at_the_last_step(p_sample):
         larger, smaller = SCHEDULE.betas[t].sqrt(), SCHEDULE.posterior_variance[t].sqrt()
         near = torch.minimum((spread - larger).abs(), (spread - smaller).abs())
         assert near[t > 0].max() < 1e-4
+
+
+def test_fresh_noise_far_from_0_comes_in_whole(p_sample):
+    torch.manual_seed(1)
+    still, _, _ = step(p_sample, 0.0)
+    torch.manual_seed(1)
+    assert_close(step(p_sample, 6.0)[0] - still, 6 * spreads(p_sample, LEVELS).reshape(-1, 1, 1, 1).expand(SHAPE))
 
 
 def test_the_same_arguments_give_the_same_answer(p_sample):

@@ -73,6 +73,8 @@ _q = [
     ("noise of full strength at every level", "The noise has the same spread at every t.", {"sigma": lambda at: 1.0}),
     ("noise drawn inside", "The noise is an argument, so that the loss can compare with it. Use the one you are given.",
      {"noise": lambda e: torch.randn_like(e)}),
+    ("the noise is clamped", "A normal draw may be large. Take it as it is.", {"noise": lambda e: e.clamp(-4, 4)},
+     *({"noise": lambda e, most=most: e.clamp(-most, most)} for most in (1, 2))),
     ("the noise is subtracted", "A sign: eq. 4 adds the noise.", {"noise": lambda e: -e}),
     ("the image is moved to [0, 1]", "Images are given, and stay, in [-1, 1].", {"image": lambda x: (x + 1) / 2}),
 ]  # fmt: skip
@@ -182,6 +184,9 @@ _p: list[Any] = [
     ("the guess is reused as fresh noise", "z is a new draw. The guess is not random.", {"fresh": lambda z, eps: eps}),
     ("noise drawn inside", "The fresh noise is an argument. Use the one you are given.",
      {"fresh": lambda z, eps: torch.randn_like(z)}),
+    ("the fresh noise is clamped", "A normal draw may be large. Take it as it is.",
+     {"fresh": lambda z, eps: z.clamp(-4, 4)},
+     *({"fresh": lambda z, eps, most=most: z.clamp(-most, most)} for most in (1, 2))),
     ("one level too early", "The tables count from 0: index t itself is level t.",
      {"table": lambda s, t, x: _reader(s, t, x, -1)}),
     ("one level for the whole batch", "Every image has its own t.",

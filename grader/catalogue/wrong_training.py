@@ -28,6 +28,10 @@ def _any_t(t, schedule, x, low=0, short=0):
     return torch.randint(low, len(schedule) - short, (len(x),)) if t is None else t
 
 
+def _any_noise(e, x):
+    return torch.randn_like(x) if e is None else e
+
+
 def _previewing(model, x_t, t, label, schedule):
     model.eval()
     return model(x_t, t, label)
@@ -35,14 +39,14 @@ def _previewing(model, x_t, t, label, schedule):
 
 _L = {
     "t": _any_t,
-    "noise": lambda e, x: torch.randn_like(x) if e is None else e,
+    "noise": _any_noise,
     "x_t": q_sample,
     "context": nullcontext,
     "call": lambda model, x_t, t, label, s: model(x_t, t, label),
     "target": lambda noise, x_start, x_t: noise,
     "reduce": F.mse_loss,
 }
-_l = [
+_l: list[Any] = [
     ("the last level is never drawn", "randint leaves its upper end out already.",
      {"t": lambda t, s, x: _any_t(t, s, x, short=1)}),
     ("level 0 is never drawn", "t = 0 is a level too: one step of noise.",
@@ -60,7 +64,9 @@ _l = [
     ("one number of noise for each image", "Every pixel has its own noise: it is as large as the image.",
      {"noise": lambda e, x: torch.randn(len(x), 1, 1, 1).to(x).expand_as(x) if e is None else e}),
     ("the noise has no tails", "A normal draw may be large. Leave it as it is.",
-     {"noise": lambda e, x: torch.randn_like(x).clamp(-2.5, 2.5) if e is None else e}),
+     {"noise": lambda e, x: torch.randn_like(x).clamp(-2.5, 2.5) if e is None else e},
+     *({"noise": lambda e, x, most=most: _any_noise(e, x).clamp(-most, most)} for most in (2.5, 4)),
+     {"noise": lambda e, x: torch.randn_like(x).clamp(-4, 4) if e is None else e}),
     ("the noise in x_t is not the noise in the loss", "Two draws. Draw once, use it twice.",
      {"x_t": lambda s, x, t, e: q_sample(s, x, t, torch.randn_like(x))}),
     ("the model sees the clean image", "The model must get the noisy image.", {"x_t": lambda s, x, t, e: x}),

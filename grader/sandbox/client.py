@@ -1,7 +1,9 @@
 """Ask a student's function the questions of an exercise, in a process that can do no harm."""
 
+import itertools
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -19,23 +21,26 @@ from diffusion_lib.homework.probing import Observation
 from diffusion_lib.homework.records import RECORD_FILE
 from diffusion_lib.homework.testing import Raised
 from grader.holder import Holder
+from grader.sandbox.server import APART, SAFE, UNSAFE, WHERE
 from grader.trees import copy_package
 
 ROOM = Path(__file__).parent
+USERS, NUMBERS = 61_000, itertools.count(step=2)  # who owns nothing; each sandbox has two of these numbers
 SECONDS = 10  # of processor time, for one exercise of one hand-in
 LOADING = 60  # of processor time, to import its file with whatever that imports
-LONGEST = 600  # of the clock, whatever it does
+ASLEEP = 30  # of the clock, without any work
+LONGEST = 600  # of the clock; then it is the machine's fault, unless it slept for the most part
 MOST_ANSWER, MOST_TOLD = 16 * 2**20, 2**18
 NEEDS_Q_SAMPLE = {"ddpm_loss"}
 TESTS_SECONDS = 5  # of processor time, for the tests of one exercise on one function
 ENDS = {
-    "time": f"It did not end within {SECONDS} seconds.",
     "exit": "The code ended the program before it answered.",
     "signal 11": "It crashed the interpreter.",
     "signal 24": "It used too much processor time.",
 }
 
 
+ENDLESS = ("loading", "time")
 MACHINE = ("machine", "lost", "signal 9")  # no process, no server, or killed by the system for want of memory
 
 
@@ -50,6 +55,7 @@ class Ran:
     seen: Observation | None
     problem: str = ""
     notes: list[str] = field(default_factory=list)
+    stuck: bool = False  # its file did not finish loading, so no other function of it can be asked either
 
 
 def lacking() -> str:
@@ -82,18 +88,24 @@ class Tried:
     raised: dict[str, Raised | None] = field(default_factory=dict)
     problem: str = ""
     notes: list[str] = field(default_factory=list)
+    stuck: bool = False  # as of Ran
 
 
 Answer = TypeVar("Answer", Ran, Tried)
 
 
 class Sandbox:
-    """Two servers, one without the answers of the exercises ``taken`` and one where ``q_sample`` is given."""
+    """Two servers, one without the answers of the exercises ``taken`` and one where ``q_sample`` is given.
+
+    ``unsafe``: where there is no Landlock, hand-ins run as another user if this is root, and else without protection.
+    """
 
     def __init__(self, key: int, taken: Collection[str] = (), *, unsafe: bool = False) -> None:
         lack = lacking()
         refuse(lack, unsafe=unsafe)
-        self.key, self.unsafe = key, bool(lack)
+        self.key = key
+        self.mode = SAFE if not lack else APART if sys.platform == "linux" and os.geteuid() == 0 else UNSAFE
+        self.user = USERS + (16 * os.getpid() + next(NUMBERS) % 16) % 4096
         self.home = Path(tempfile.mkdtemp(prefix="diffusion-grading-"))
         self.servers: dict[str, subprocess.Popen[str]] = {}
         self.holder = Holder()
@@ -106,6 +118,10 @@ class Sandbox:
         copy_package(tree() / "diffusion_lib", self.home / name, taken=taken, without={"weights", RECORD_FILE.name})
         copy_package(ROOM, self.home / name / "grader")
         shutil.copyfile(ROOM.with_name("__init__.py"), self.home / name / "grader" / "__init__.py")
+        if self.mode == APART:  # for its own server's children and for root; the folder around is no more than passed
+            self.home.chmod(0o711)
+            _give(self.home / name, 0, self.user + (name == "given"))
+            (self.home / name).chmod(0o750)
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -121,7 +137,7 @@ class Sandbox:
         """The running server ``name``, started where there is none."""
         if name not in self.servers or self.servers[name].poll() is not None:
             program = self.home / name / "grader" / "sandbox" / "server.py"
-            command = [sys.executable, "-I", str(program), str(self.home / name), "unsafe" if self.unsafe else "safe"]
+            command = [sys.executable, "-I", str(program), str(self.home / name), self.mode, str(self.user)]
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                 cwd=self.home, env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}, start_new_session=True,
@@ -164,7 +180,9 @@ class Sandbox:
         raise MachineError(ended)
 
     def _observed(self, scratch: Path, files: Mapping[str, str], job: dict[str, Any], server: str) -> tuple[str, Ran]:
-        ended = self._ask(server, job | _furnished(scratch, files, job["source"]))
+        ended = self._ask(server, job | self._furnished(scratch, files, job["source"]))
+        if ended.startswith(ENDLESS):
+            return ended, Ran(None, endless(ended, "It", SECONDS, scratch), stuck=ended.startswith("loading"))
         return ended, self._answer(scratch / "answer.safetensors", ended)
 
     def _tried(self, scratch: Path, exercise: str, files: Mapping[str, str], version: str) -> tuple[str, Tried]:
@@ -176,7 +194,10 @@ class Sandbox:
         except OSError as error:
             return f"machine: {error}", Tried(problem=str(error))
         job = {"tests": exercise, "seconds": TESTS_SECONDS, **{name: str(pipe) for name, pipe in pipes.items()}}
-        ended = self._ask("alone", job | _furnished(scratch, files, TESTS_FILE))
+        ended = self._ask("alone", job | self._furnished(scratch, files, TESTS_FILE))
+        if ended.startswith(ENDLESS):
+            problem = endless(ended, "They", TESTS_SECONDS, scratch)
+            return ended, Tried(problem=problem, stuck=ended.startswith("loading"))
         return ended, read_tried(scratch / "answer.json", ended)
 
     def _ask(self, name: str, job: dict[str, Any]) -> str:
@@ -185,7 +206,7 @@ class Sandbox:
         assert server.stdin is not None
         assert server.stdout is not None
         try:
-            server.stdin.write(json.dumps(job | {"loading": LOADING, "longest": LONGEST}) + "\n")
+            server.stdin.write(json.dumps(job | {"loading": LOADING, "asleep": ASLEEP, "longest": LONGEST}) + "\n")
             server.stdin.flush()
             if not select.select([server.stdout], [], [], LONGEST + 60)[0]:
                 raise OSError("no reply")
@@ -194,6 +215,17 @@ class Sandbox:
             server.kill()
             server.wait()
             return "lost: the grading process is gone"
+
+    def _furnished(self, scratch: Path, files: Mapping[str, str], source: str) -> dict[str, str]:
+        """Write the student's files under ``scratch``, and tell a job where they are."""
+        home = scratch / "home"
+        for name, text in files.items():
+            path = home / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", errors="surrogateescape")
+        if self.mode == APART:
+            _give(scratch, self.user, self.user)
+        return {"source": str(home / source), "home": str(home), "scratch": str(scratch)}
 
     @staticmethod
     def _answer(path: Path, ended: str) -> Ran:
@@ -213,21 +245,40 @@ class Sandbox:
             return Ran(None, f"Its answer cannot be read: {type(error).__name__}.")
 
 
-def _furnished(scratch: Path, files: Mapping[str, str], source: str) -> dict[str, str]:
-    """Write the student's files under ``scratch``, and tell a job where they are."""
-    home = scratch / "home"
-    for name, text in files.items():
-        path = home / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="surrogateescape")
-    return {"source": str(home / source), "home": str(home), "scratch": str(scratch)}
+def _give(top: Path, user: int, group: int) -> None:
+    """Let ``top`` and all under it belong to a user and a group, whatever the mask of new files is."""
+    for path in (top, *top.rglob("*")):
+        os.chown(path, user, group)
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def endless(ended: str, who: str, seconds: float, scratch: Path) -> str:
+    """In words, what did not end, and in which line of the student's it was."""
+    place = _place(scratch)
+    if ended.startswith("loading"):
+        spent = f"it slept for {ASLEEP} seconds" if "asleep" in ended else f"it took {LOADING} seconds of work"
+        return (
+            f"The file does not finish loading: {spent}{place}. Keep what takes long, and what waits for something, "
+            "out of the file, or inside a function that nobody calls here."
+        )
+    return f"{who} did not end{f', asleep for {ASLEEP}' if 'asleep' in ended else f' within {seconds}'} seconds{place}."
+
+
+def _place(scratch: Path) -> str:
+    """Where the student's code was when it was ended; empty where that is not known."""
+    path = scratch / WHERE
+    if path.is_symlink() or not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        text = file.read(MOST_TOLD).decode(errors="replace")
+    found = re.search(rf'File "{re.escape(str(scratch / "home"))}/([^"]{{1,200}})", line (\d{{1,9}})', text)
+    return f", in line {found[2]} of {found[1]}" if found else ""
 
 
 def read_tried(path: Path, ended: str) -> Tried:
     """What tests wrote down; a student may have written it, so nothing is taken on trust."""
     if path.is_symlink() or not path.is_file():
-        ends = {**ENDS, "time": f"They did not end within {TESTS_SECONDS} seconds."}
-        return Tried(problem=ends.get(ended, f"They ended without an answer ({ended})."))
+        return Tried(problem=ENDS.get(ended, f"They ended without an answer ({ended})."))
     if path.stat().st_size > MOST_TOLD:
         return Tried(problem="Their answer is far too large.")
     try:

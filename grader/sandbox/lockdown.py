@@ -1,7 +1,8 @@
 """Shut a Linux process in: no network, no new processes, no files but those named, bounded memory and time.
 
 Landlock for files, a seccomp filter for system calls, resource limits for the rest. No privileges are needed, and
-nothing can be undone from inside. Uses ctypes only, because a hand-in's process must not depend on packages.
+nothing can be undone from inside. Where there is no Landlock, root can step down to a user who may read as little. Uses
+ctypes only, because a hand-in's process must not depend on packages.
 """
 
 import ctypes
@@ -9,10 +10,12 @@ import errno
 import os
 import platform
 import resource
+import shutil
 import signal
 import struct
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -65,6 +68,41 @@ def shut_in(readable: Iterable[Path], writable: Path, seconds: int) -> None:
         raise OSError(ctypes.get_errno(), "no_new_privs")
     _landlock(readable, writable)
     _seccomp()
+
+
+def step_down(user: int, group: int, seconds: int) -> None:
+    """For root where there is no Landlock: become ``user``, who owns nothing, with the limits and the filter.
+
+    What is kept from that user is kept by the modes of files.
+    """
+    limit(seconds)
+    os.setgroups([])
+    os.setgid(group)
+    os.setuid(user)
+    if LIBC.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "no_new_privs")
+    if platform.machine() in CALLS:
+        with suppress(OSError):  # not every container has it
+            _seccomp()
+
+
+def sweep(user: int) -> None:
+    """End what runs as ``user``, and delete what it left where everybody may write."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setuid(user)
+            os.kill(-1, signal.SIGKILL)  # of everything that this user may signal, and so of itself
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    for top in ("/tmp", "/var/tmp", "/dev/shm"):
+        for entry in os.scandir(top) if os.path.isdir(top) else ():
+            if entry.stat(follow_symlinks=False).st_uid == user:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    os.unlink(entry.path)
 
 
 def limit(seconds: int) -> None:

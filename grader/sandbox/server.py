@@ -4,6 +4,7 @@ PyTorch is loaded once. The library is the one that was handed out, so no answer
 another exercise needs it, in a server of its own. Around the graded function stand the student's own modules.
 """
 
+import faulthandler
 import gc
 import json
 import os
@@ -13,7 +14,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+WHERE = "where"  # the file in which a child writes where it is, when it gets this signal; Windows only imports us
+ASK = getattr(signal, "SIGUSR1", 0)
 LOADED = "loaded"  # a file that tells: from here on, processor time is the function's own
+SAFE, APART, UNSAFE = "safe", "apart", "unsafe"  # shut in by Landlock; as another user; with no protection
 MACHINE = 71  # exit status of a child that failed before the student's code began
 
 
@@ -33,7 +37,7 @@ def loaded() -> Any:
 
 def main() -> None:
     """Answer one line {"exercise" or "tests", "source", "home", "scratch", ...} after another with how it ended."""
-    library, unsafe = sys.argv[1], sys.argv[2] == "unsafe"
+    library, mode, user = sys.argv[1], sys.argv[2], int(sys.argv[3])
     sys.path.insert(0, library)
     sys.dont_write_bytecode = True
     probes, testing = loaded()
@@ -49,19 +53,29 @@ def main() -> None:
             print(json.dumps({"ended": f"machine: {error}"}), flush=True)
             continue
         if child == 0:
-            enter(job, roots, unsafe, probes.observe)
-        print(json.dumps({"ended": wait(child, job)}), flush=True)
+            enter(job, roots, mode, user, probes.observe)
+        ended = wait(child, job)
+        if mode == APART:
+            from grader.sandbox import lockdown
+
+            lockdown.sweep(user)
+        print(json.dumps({"ended": ended}), flush=True)
 
 
-def enter(job: dict[str, Any], roots: list[Path], unsafe: bool, observe: Any) -> None:
+def enter(job: dict[str, Any], roots: list[Path], mode: str, user: int, observe: Any) -> None:
     """The child's whole life; it never returns. Until the student's code starts, what fails is the machine."""
     code = MACHINE
     try:
         leave(job["scratch"])
-        if not unsafe:
+        if mode != UNSAFE:
             from grader.sandbox import lockdown
 
-            lockdown.shut_in(roots, Path(job["scratch"]), job["loading"] + job["seconds"] + 5)
+            seconds = job["loading"] + job["seconds"] + 5
+            if mode == SAFE:
+                lockdown.shut_in(roots, Path(job["scratch"]), seconds)
+            else:
+                lockdown.step_down(user, os.stat(roots[0]).st_gid, seconds)
+        faulthandler.register(ASK, open(Path(job["scratch"], WHERE), "w"), all_threads=False)  # noqa: SIM115
         code = 0
         if "tests" in job:
             from grader.sandbox import trials
@@ -102,30 +116,60 @@ def readable_roots(library: Path) -> list[Path]:
 
 
 def wait(child: int, job: dict[str, Any]) -> str:
-    """How the child ended: "exit", "signal N", "machine: ..." or "time", after which it is gone, threads and all.
+    """How the child ended: "exit", "signal N", "machine: ...", or what :class:`Watch` says when it does not.
+
+    It is gone then, threads and all; where it was stands in the file ``WHERE``.
+    """
+    watch, pause = Watch(job), 0.002
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return _ended(status)
+        if over := watch.over(child):
+            break
+        time.sleep(pause := min(1.2 * pause, 0.02))
+    where = Path(job["scratch"], WHERE)
+    os.kill(child, ASK)
+    for _ in range(50):  # it answers at once, if it answers
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return over
+        if where.is_file() and where.stat().st_size:
+            break
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return over
+
+
+class Watch:
+    """Tells when a child has had enough.
 
     What counts is processor time, of its own since the student's file was loaded, and time asleep: neither a busy
     machine nor a slow disk is the student's fault.
     """
-    loaded, started, moved = None, time.monotonic(), time.monotonic()
-    before, pause = -1.0, 0.002
-    while time.monotonic() - started < job["longest"]:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return _ended(status)
-        used, asleep = usage(child, time.monotonic() - started)
-        if loaded is None and Path(job["scratch"], LOADED).exists():
-            loaded = used
-        if used > before or not asleep:
-            before, moved = used, time.monotonic()
-        if used - (loaded or 0.0) > job["loading" if loaded is None else "seconds"]:
-            break
-        if time.monotonic() - moved > job["seconds"]:
-            break
-        time.sleep(pause := min(1.2 * pause, 0.02))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return "time"
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job, self.loaded = job, -1.0  # processor time when the student's file was loaded
+        self.started = self.moved = time.monotonic()
+        self.before, self.looks, self.sleeps = -1.0, 0, 0
+
+    def over(self, child: int) -> str:
+        """Nothing, or why it is ended: "loading" or "time", with " asleep" where it slept; or the machine's fault."""
+        now = time.monotonic()
+        used, asleep = usage(child, now - self.started)
+        if self.loaded < 0 and Path(self.job["scratch"], LOADED).exists():
+            self.loaded, self.moved = used, now
+        if used > self.before or not asleep:
+            self.before, self.moved = used, now
+        self.looks, self.sleeps = self.looks + 1, self.sleeps + asleep
+        phase = "loading" if self.loaded < 0 else "time"
+        if used - max(0.0, self.loaded) > self.job["loading" if phase == "loading" else "seconds"]:
+            return phase
+        if now - self.moved > self.job["asleep"]:
+            return f"{phase} asleep"
+        if now - self.started < self.job["longest"]:
+            return ""
+        return f"{phase} asleep" if 2 * self.sleeps > self.looks else "machine: too busy to bring a hand-in to its end"
 
 
 def _ended(status: int) -> str:
