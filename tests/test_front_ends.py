@@ -1,6 +1,7 @@
 """What other front ends make of a notebook: their own renderer where it can be had, and the signs that they show."""
 
 import json
+import re
 import secrets
 import sys
 import types
@@ -72,6 +73,16 @@ def test_no_saved_notebook_promises_a_widget_that_it_does_not_hold(path):
     assert "widgets" not in json.loads(text)["metadata"]
     assert WIDGET not in text
     assert "widget-state" not in text
+
+
+def test_a_sheet_fits_the_column_of_a_front_end_that_takes_its_style_away():
+    wide = np.zeros((9, 58, 290), np.uint8)
+    made = FrameSlider(wide, list("abcdefghi"), "Nine wide frames.")._repr_mimebundle_()[0]["text/html"]
+    assert re.search(r' width="(\d+)"', made)[1] == "960"
+    for path in BOOKS:
+        widths = re.findall(r'base64,[^"]*\\" width=\\"(\d+)', path.read_text(encoding="utf-8"))
+        assert widths, path
+        assert all(84 <= int(width) <= 960 for width in widths), path
 
 
 @pytest.fixture(scope="module")
