@@ -7,7 +7,7 @@ NOTEBOOKS := notebooks/*.ipynb
 # Nothing leaves the machine: no news, no check for updates, no list of extensions.
 LAB := --KernelManager.transport_encryption=auto --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly --LabApp.app_settings_dir=diffusion_lib/showing/lab
 
-.PHONY: help setup lab test lint mutants notebooks figures experiment site bench lock clean
+.PHONY: help setup lab test lint mutants notebooks figures experiment site hosted bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List these commands
@@ -51,6 +51,11 @@ experiment: setup  ## Train PROFILE (laptop, or full on a GPU), sample and judge
 
 site: setup  ## Build the reading site into _site; open _site/index.html, no network needed
 	$(BIN)/python scripts/build_site.py _site
+
+REPOSITORY ?=
+TAG ?=
+hosted:  ## Copies of the notebooks for Colab or Kaggle, in hosted/: REPOSITORY=address, TAG=version
+	$(PYTHON) scripts/hosted.py --repository="$(REPOSITORY)" --tag="$(TAG)" hosted
 
 bench: setup  ## Measure speed beside what people would use instead (10 minutes)
 	$(BIN)/python benchmarks/bench.py

@@ -1,4 +1,4 @@
-"""Commands: python -m diffusion_lib train | sample | evaluate | figures | homework."""
+"""Commands: python -m diffusion_lib train | sample | evaluate | figures | serve-data | homework."""
 
 import importlib.util
 import json
@@ -242,6 +242,27 @@ def figures(
         _fail(f"unknown figure {', '.join(sorted(unknown))}; choose from {', '.join(drawn['FIGURES'])}.")
     for path in drawn["draw"](out, only):
         typer.echo(path)
+
+
+@app.command()
+def serve_data(
+    host: Annotated[str | None, typer.Option(help="The address of this machine to answer on; by default all.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+) -> None:
+    """Give MNIST to a class from this machine, until Ctrl-C: its four files, and nothing else."""
+    from diffusion_lib.datasets import data_root
+    from diffusion_lib.serving import own_address, packed_files, server
+
+    try:
+        serving = server(packed_files(data_root()), host or "", port, typer.echo)
+    except (OSError, RuntimeError) as error:
+        _fail(error)
+    typer.echo("Whoever can reach this machine takes MNIST from it, once this is set before the first run:")
+    typer.echo(f"DIFFUSION_MNIST_MIRROR=http://{host or own_address()}:{serving.server_port}")
+    try:
+        serving.serve_forever()
+    except KeyboardInterrupt:
+        serving.server_close()
 
 
 if __name__ == "__main__":

@@ -146,12 +146,16 @@ def _verified(path: Path, md5: str) -> bool:
         known = json.loads(stamps.read_text())
     if known.get(key) == now:
         return True
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() != md5:
-            return False
+    if not _has_sum(path, md5):
+        return False
     with contextlib.suppress(OSError):  # where the cache cannot be written, the file is read again next time
         write_whole(stamps, json.dumps({**known, key: now}).encode())
     return True
+
+
+def _has_sum(path: Path, md5: str) -> bool:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -184,17 +188,21 @@ def _fetch(known: Known, root: Path, folder: Path) -> None:
     from torchvision import datasets
 
     usual, chosen = places(known, root)[0], mirror(known)
-    for packed in [*usual.glob("*.gz"), *usual.glob("*.zip")]:
-        shutil.copy(packed, folder)
     made = getattr(datasets, known.torchvision)
     here: dict[str, Any] = {"raw_folder": str(folder)}
     try:
-        if "://" in chosen:
-            here["mirrors"] = [chosen.rstrip("/") + "/"]
+        if "://" in chosen:  # packed anew, perhaps: what counts is the sum of what is inside
+            here |= {"mirrors": [chosen.rstrip("/") + "/"], "resources": [(name, None) for name, _ in made.resources]}
         elif chosen:
             _copy(Path(chosen).expanduser(), folder, MNIST_MD5 | dict(made.resources))
+        else:
+            for packed in [*usual.glob("*.gz"), *usual.glob("*.zip")]:
+                shutil.copy(packed, folder)
         type(known.torchvision, (made,), here)(folder, download=True, **known.options)
-        why = next((words for name in known.files if (words := fault(folder / name))), "")
+        sums = MNIST_MD5 if "://" in chosen else {}
+        wrong = (name for name, md5 in sums.items() if not _has_sum(folder / name, md5))
+        told = (words for name in known.files if (words := fault(folder / name)))
+        why = next(told, "") or next((f"{name} is another file than the published one" for name in wrong), "")
     except Exception as error:  # of many kinds: sockets, zlib, zipfile, torchvision's own asserts
         why = reason(error, folder)
     if why:

@@ -20,7 +20,7 @@ def run(*args, code=0):
 
 def test_help_names_every_command():
     text = run("--help")
-    for command in ("train", "sample", "evaluate", "figures"):
+    for command in ("train", "sample", "evaluate", "figures", "serve-data"):
         assert command in text
         assert "Usage" in run(command, "--help")
 

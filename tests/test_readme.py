@@ -46,6 +46,13 @@ def test_one_look_and_two_are_told_as_measured():
     assert re.findall(r"\d+\.\d+", told) == [*expected, f"{seconds['2']:.2f}", f"{seconds['1']:.2f}"]
 
 
+def test_the_memory_of_each_notebook_is_told_and_fits_a_hub_of_two_gigabytes():
+    limit = runpy.run_path(str(ROOT / "scripts" / "run_notebooks.py"))["MOST_MEMORY"]
+    told = re.search(r"^\| GiB \|(.*)\|$", README, re.MULTILINE)[1].split("|")
+    assert len(told) == len(list((ROOT / "notebooks").glob("*.ipynb")))
+    assert all(0.3 < float(peak) <= limit / 2**30 for peak in told)
+
+
 def test_every_link_and_command_exists():
     for path in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / path).exists(), path

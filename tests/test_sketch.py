@@ -115,6 +115,9 @@ def test_the_pad_refuses_what_it_cannot_show(pad):
     assert pad.level <= 199
 
 
-def test_the_pad_says_so_where_there_is_no_kernel(pad):
+def test_the_pad_says_so_where_there_is_no_kernel(pad, monkeypatch):
     data, _ = pad._repr_mimebundle_()
     assert "running kernel" in data["text/html"]
+    assert len(data) == 3
+    monkeypatch.setenv("DIFFUSION_PLAIN", "1")  # no widget, then: words alone
+    assert pad._repr_mimebundle_() == ({name: data[name] for name in ("text/html", "text/plain")}, {})

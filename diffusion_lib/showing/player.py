@@ -19,6 +19,7 @@ import numpy as np
 SCRIPT = Path(__file__).with_name("player.js").read_text()
 STATIC_FRAMES = 41  # frames kept in a page: enough for an even motion, small enough for a notebook
 WIDEST, TALLEST, MOST = 720, 600, 12  # CSS pixels that a picture fills by itself, and how often it is enlarged at most
+SHEET = 960  # CSS pixels of a sheet's width at most, also where a front end takes its style away, as GitHub does
 LEAST = 84  # CSS pixels of a frame's width, eight in a row, where no script runs and the sheet stands
 
 Curve = tuple[Any, Any, str]  # x and y, one number for each frame (sequences, arrays, tensors), and what y is
@@ -102,7 +103,7 @@ def player_html(
     first = int(np.abs(np.array(keep) - start).argmin())
     kept = curve and (np.asarray(curve[0])[keep], np.asarray(curve[1])[keep], curve[2])
     data = film(frames[keep], [texts[i] for i in keep], alt, label=label, scale=scale, curve=kept)
-    picture, width = data.pop("sheet"), data["width"] * data["columns"] * magnified(data["width"])
+    picture, width = data.pop("sheet"), min(SHEET, data["width"] * data["columns"] * magnified(data["width"]))
     told = f"All frames, row by row, from {data['texts'][0]} to {data['texts'][-1]}."
     size = f'width="{width}" style="max-width:100%;height:auto;image-rendering:pixelated"'
     name = "player-" + hashlib.sha1((picture + alt).encode()).hexdigest()[:10]

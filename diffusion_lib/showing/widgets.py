@@ -4,6 +4,8 @@ Frames are made once, as bytes, and drawn by the browser: moving the handle plot
 The kernel still knows the value, so code can read it, set it and watch it.
 """
 
+import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +26,17 @@ from diffusion_lib.samplers import sdedit
 from diffusion_lib.shapes import Images
 from diffusion_lib.showing.player import SCRIPT, Curve, film, player_html
 from diffusion_lib.training.checkpoints import Pretrained
+
+WISH, KAGGLE, COLAB = "DIFFUSION_PLAIN", "KAGGLE_KERNEL_RUN_TYPE", "google.colab"
+
+
+def plain() -> bool:
+    """Whether a slider had better be HTML alone: in Colab and on Kaggle, and where $DIFFUSION_PLAIN is set.
+
+    Colab shows such widgets by a manager that fetches its parts from elsewhere, and Kaggle's editor runs on another
+    machine than the kernel, where anywidget need not be. A kernel cannot ask its front end: it goes by these signs.
+    """
+    return COLAB in sys.modules or any(os.environ.get(name) for name in (WISH, KAGGLE))
 
 
 class FrameSlider(anywidget.AnyWidget):
@@ -79,7 +92,7 @@ export default { render({ model, el }) {
         return self.texts[self.value]
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        shown = super()._repr_mimebundle_(**options)
+        shown: Any = {} if plain() else super()._repr_mimebundle_(**options)
         data, metadata = shown if isinstance(shown, tuple) else (shown, {})
         return {**(data or {}), "text/html": self._html, "text/plain": f"Slider: {self.alt}"}, metadata
 
@@ -215,7 +228,7 @@ class SketchPad(anywidget.AnyWidget):
         self.panes = to_display(torch.cat([self.drawing, x_t, x_start]), ink=self.data.ink).tobytes()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        shown = super()._repr_mimebundle_(**options)
+        shown: Any = {} if os.environ.get(WISH) else super()._repr_mimebundle_(**options)
         data, metadata = shown if isinstance(shown, tuple) else (shown, {})
         words = "A pad to draw a digit on. It needs a running kernel: open this notebook in JupyterLab and run it."
         return {**(data or {}), "text/html": f"<p><em>{words}</em></p>", "text/plain": words}, metadata
