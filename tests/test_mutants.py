@@ -17,7 +17,7 @@ MODULES = set(
     """
     shapes schedules diffusion predictions flow embeddings unet guidance samplers oracles data datasets metrics profiles
     fast training/loop training/recipe training/checkpoints training/history training/processes training/resuming
-    pixels consistency showing/player showing/viz
+    pixels consistency editing showing/player showing/viz
     """.split()  # noqa: SIM905 - forty quotes are harder to read
 )
 PLANTED = """
