@@ -93,6 +93,10 @@ EXERCISES = (
         "from the lowest stage to the predicted noise: the middle, the way up with its skips, the output",
         begins="h = self.middle1",
     ),
+    Exercise(
+        "P.8", "flow_loss", "diffusion_lib.flow:flow_loss", "08_straight_paths", "08, 8.1 A line from image to noise",
+        "find each image's point on its line, and return the mean squared error of the guessed velocity",
+    ),
 )  # fmt: skip
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
 REREAD = {exercise.name: exercise.reread for exercise in EXERCISES}
