@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion_lib import samplers
+from diffusion_lib import flow, samplers
 from diffusion_lib.data import load_digits
 from diffusion_lib.guidance import clipped, conditioned
 from diffusion_lib.metrics import label_agreement, within_class_spread
@@ -28,6 +28,7 @@ from grader.catalogue.mistakes import Mistake, build, of
 SITE = Path(__file__).parents[1] / "site"
 LEVELS = 100  # of the 1000 levels, for p_sample
 DDIM_STEPS, SCALE = 25, 1.5
+PIECES = 16  # of a straight path, for euler_step
 
 
 class Bench:
@@ -60,6 +61,15 @@ class Bench:
         finally:
             samplers.ddim_step = correct
 
+    def euler_step(self, step: Callable[..., Tensor]) -> Tensor:
+        straight, (x_T, _) = load_pretrained("flow"), self.noise()
+        correct, flow.euler_step = flow.euler_step, step  # type: ignore[assignment]
+        try:
+            velocity = conditioned(straight.model, self.label)
+            return samplers.last(flow.sample_flow(velocity, straight.schedule, x_T, PIECES))
+        finally:
+            flow.euler_step = correct
+
     def guided(self, guide: Callable[..., Any]) -> Tensor:
         return self.ddim(guide(self.model, self.label.clone(), SCALE))
 
@@ -88,7 +98,7 @@ def main() -> None:
     shutil.rmtree(SITE / "symptoms", ignore_errors=True)
     (SITE / "symptoms").mkdir()
     found = {}
-    for exercise in ("p_sample", "ddim_step", "guided"):
+    for exercise in ("p_sample", "ddim_step", "guided", "euler_step"):
         found[f"{exercise}/correct"] = bench.measure(exercise, f"{exercise}_correct.png")
         for i, mistake in enumerate(of(exercise), start=1):
             found[mistake.id] = bench.measure(exercise, f"{exercise}_{i:02}.png", mistake)

@@ -204,6 +204,7 @@ FORMULAS = {  # a piece that no other way of telling holds
     "ddim_step": "√ᾱ_prev",
     "guided": "ε_u + scale",
     "flow_loss": "(ε − x_0)",
+    "euler_step": "(τ' − τ)",
 }
 SHAPES = re.compile(r"\(B,[^)]*\)|\[-1, 1\]|0 \.\.\. T-1|scalar")
 

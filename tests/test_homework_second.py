@@ -13,7 +13,7 @@ from diffusion_lib.homework.exercises import get, load_assignment
 from grader.trees import stub
 
 ASSIGNMENT = (ROOT / "homework" / "assignment.toml").read_text(encoding="utf-8")
-SETS = {"second": ("attention", "ddim_step", "guided", "label_tokens", "decoder"), "third": ("flow_loss",)}
+SETS = {"second": ("attention", "ddim_step", "guided", "label_tokens", "decoder"), "third": ("flow_loss", "euler_step")}
 ALL = [name for names in SETS.values() for name in names]
 SPOILT = {  # a hand-in for each row: file, what is right, what is wrong, exercise
     "first": (
@@ -22,6 +22,7 @@ SPOILT = {  # a hand-in for each row: file, what is right, what is wrong, exerci
     ),
     "second": (
         ("embeddings.py", "(batch,), self.null_label,", "(batch,), 0,", "label_tokens"),
+        ("flow.py", "(tau_next - tau) * velocity", "tau_next * velocity", "euler_step"),
     ),
     "third": (
         ("guidance.py", "torch.lerp(eps_u, eps_c, scale)", "eps_c + scale * (eps_c - eps_u)", "guided"),

@@ -97,6 +97,12 @@ EXERCISES = (
         "P.8", "flow_loss", "diffusion_lib.flow:flow_loss", "08_straight_paths", "08, 8.1 A line from image to noise",
         "find each image's point on its line, and return the mean squared error of the guessed velocity",
     ),
+    Exercise(
+        "P.9", "euler_step", "diffusion_lib.flow:euler_step", "08_straight_paths",
+        "08, 8.5 Digits: another loss, the same trainer",
+        "walk from tau to tau_next along the velocity; each may be a number, or one for each image",
+        shown="sample_flow",
+    ),
 )  # fmt: skip
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
 REREAD = {exercise.name: exercise.reread for exercise in EXERCISES}

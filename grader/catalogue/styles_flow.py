@@ -72,3 +72,55 @@ def flow_float32(model, schedule, x_start, label=None, *, t, noise):
         x_tau = straight_path(x_start, noise, path_time(schedule, t, x_start))
         u = (noise - x_start).float()
     return F.mse_loss(model(x_tau, t, label).float(), u)
+
+
+@style("euler_step")
+def euler_plain(x_tau, tau, tau_next, velocity):
+    return x_tau + velocity * (tau_next - tau)
+
+
+@style("euler_step")
+def euler_backwards(x_tau, tau, tau_next, velocity):
+    return x_tau - (tau - tau_next) * velocity
+
+
+@style("euler_step")
+def euler_named(x_tau, tau, tau_next, velocity):
+    dt = tau_next - tau
+    dx = velocity * dt
+    return torch.add(x_tau, dx)
+
+
+@style("euler_step")
+def euler_by_the_ends(x_tau, tau, tau_next, velocity):
+    image, noise = x_tau - tau * velocity, x_tau + (1 - tau) * velocity
+    return straight_path(image, noise, tau_next)
+
+
+@style("euler_step")
+def euler_by_the_image(x_tau, tau, tau_next, velocity):
+    x_start = x_tau - tau * velocity
+    return x_start + tau_next * velocity
+
+
+@style("euler_step")
+def euler_in_place_on_its_own(x_tau, tau, tau_next, velocity):
+    x = x_tau.clone()
+    x += (tau_next - tau) * velocity
+    return x
+
+
+@style("euler_step")
+def euler_addcmul(x_tau, tau, tau_next, velocity):
+    return torch.addcmul(x_tau, torch.as_tensor(tau_next - tau).to(velocity), velocity)
+
+
+@style("euler_step")
+def euler_float64(x_tau, tau, tau_next, velocity):
+    return (x_tau.double() + (tau_next - tau) * velocity.double()).to(x_tau.dtype)
+
+
+@style("euler_step")
+def euler_as_tensors(x_tau, tau, tau_next, velocity):
+    tau, tau_next = (torch.as_tensor(v, dtype=x_tau.dtype, device=x_tau.device) for v in (tau, tau_next))
+    return x_tau.add((tau_next - tau).mul(velocity))

@@ -1,4 +1,4 @@
-"""Wrong versions of straight paths: flow_loss."""
+"""Wrong versions of straight paths: flow_loss, euler_step."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from diffusion_lib.diffusion import q_sample
@@ -91,7 +92,61 @@ _f: list[Any] = [
 ]  # fmt: skip
 
 
+# euler_step
+def _euler_step(p: Any) -> Callable[..., Any]:
+    def f(x_tau, tau, tau_next, velocity):
+        step = p["step"](tau, tau_next)
+        return p["end"](p["start"](x_tau, tau, tau_next), step * p["velocity"](velocity, x_tau, tau))
+
+    return f
+
+
+def _of_the_first(tau, tau_next):
+    step = tau_next - tau
+    return step[:1] if isinstance(step, Tensor) else step
+
+
+_S = {
+    "step": lambda tau, tau_next: tau_next - tau,
+    "velocity": lambda u, x, tau: u,
+    "start": lambda x, tau, tau_next: x,
+    "end": lambda x, way: x + way,
+}
+_s: list[Any] = [
+    ("the step has the wrong sign", "On the way to the image τ falls. Which sign has the step?",
+     {"step": lambda tau, tau_next: tau - tau_next}),
+    ("the clean image comes back", "There the whole line ends. Where does this step end?",
+     {"step": lambda tau, tau_next: -tau}),
+    ("the noise comes back", "There the line began. Where does this step end?",
+     {"step": lambda tau, tau_next: 1 - tau}),
+    ("the step is as long as τ", "How far is it from τ to τ', and in which direction?",
+     {"step": lambda tau, tau_next: tau}),
+    ("the step is as long as τ'", "How far is it from τ to τ', and in which direction?",
+     {"step": lambda tau, tau_next: tau_next}, {"step": lambda tau, tau_next: -tau_next}),
+    ("all steps are of one length", "Must two neighbouring τ always be equally far apart?",
+     *({"step": lambda tau, tau_next, length=length: length} for length in (-0.02, -0.001, -0.01, -0.1))),
+    ("half a step", "Where a velocity does not change, does this walk arrive?",
+     {"step": lambda tau, tau_next: (tau_next - tau) / 2}),
+    ("the step of the first image for the whole batch", "τ may be a tensor, with a value for each image.",
+     {"step": _of_the_first}),
+    ("the velocity is multiplied by τ", "Along a straight line, where is the velocity smaller than elsewhere?",
+     {"velocity": lambda u, x, tau: tau * u}),
+    ("the velocity is divided by τ", "u = (x_τ − x_0) / τ. By what has it been divided already?",
+     {"velocity": lambda u, x, tau: u / tau}),
+    ("the velocity is taken for the noise", "What does this network answer: an end of the line, or its direction?",
+     {"velocity": lambda u, x, tau: (u - x) / (1 - tau)}),
+    ("the way alone comes back", "A way leads from somewhere.", {"start": lambda x, tau, tau_next: 0 * x}),
+    ("the point is scaled by τ' / τ", "DDIM scales, because its circle does not lie on a line. What does a line need?",
+     {"start": lambda x, tau, tau_next: tau_next / tau * x}),
+    ("the caller's image is changed in place", "x_τ belongs to the caller, who may look at it again.",
+     {"end": lambda x, way: x.add_(way)}),
+    ("the answer is clamped", "At which τ is x an image, and at which is it noise? What is the range of each?",
+     {"end": lambda x, way: (x + way).clamp(-1, 1)}, {"end": lambda x, way: (x + way).clamp(-3, 3)}),
+]  # fmt: skip
+
 FLOWS = SimpleNamespace(
-    templates={"flow_loss": (_flow_loss, _F)},
-    mistakes=[("flow_loss", *entry) for entry in _f],
+    templates={"flow_loss": (_flow_loss, _F), "euler_step": (_euler_step, _S)},
+    mistakes=[
+        (exercise, *entry) for exercise, entries in {"flow_loss": _f, "euler_step": _s}.items() for entry in entries
+    ],
 )
