@@ -1,11 +1,12 @@
 from . import homework, showing, training
 from .data import Digits, like_mnist, load_digits
 from .diffusion import ddim_step, ddpm_loss, p_sample, predict_eps, predict_x_start, q_posterior, q_sample
+from .editing import inpaint_step, invert_ddim, renoise, sample_inpainting, slerp, windowed
 from .embeddings import LabelEmbedding, TimeEmbedding, timestep_embedding
 from .flow import as_noise, as_velocity, euler_step, flow_loss, sample_flow, straight_path
 from .guidance import clipped, conditioned, guided
 from .metrics import DigitClassifier, Judge, label_agreement, nearest_neighbours, within_class_spread
-from .oracles import finite_set_oracle, gaussian_oracle, point_oracle
+from .oracles import correlated_oracle, finite_set_oracle, gaussian_oracle, point_oracle
 from .predictions import predicting, prediction_loss
 from .profiles import PROFILES, Profile, UNetConfig, get_profile
 from .samplers import ddim_timesteps, draw_noise, generate, last, sample_ddim, sample_ddpm, sdedit
@@ -31,6 +32,7 @@ __all__ = [
     "as_velocity",
     "clipped",
     "conditioned",
+    "correlated_oracle",
     "cosine_betas",
     "ddim_step",
     "ddim_timesteps",
@@ -47,6 +49,8 @@ __all__ = [
     "get_profile",
     "guided",
     "homework",
+    "inpaint_step",
+    "invert_ddim",
     "label_agreement",
     "last",
     "like_mnist",
@@ -65,15 +69,19 @@ __all__ = [
     "prediction_loss",
     "q_posterior",
     "q_sample",
+    "renoise",
     "sample_ddim",
     "sample_ddpm",
     "sample_flow",
+    "sample_inpainting",
     "sdedit",
     "showing",
+    "slerp",
     "straight_betas",
     "straight_path",
     "timestep_embedding",
     "training",
+    "windowed",
     "within_class_spread",
 ]
 

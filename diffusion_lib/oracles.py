@@ -11,6 +11,9 @@ from diffusion_lib.diffusion import predict_eps
 from diffusion_lib.schedules import NoiseSchedule, gather
 from diffusion_lib.shapes import EpsModel, Images, Timesteps
 
+Vector = Float[Tensor, " values"]
+Matrix = Float[Tensor, "values values"]
+
 
 def point_oracle(schedule: NoiseSchedule, point: Float[Tensor, "channel height width"]) -> EpsModel:
     """All data is one image: E[x_0 | x_t] = that image. ``point`` (C, H, W)."""
@@ -31,6 +34,22 @@ def gaussian_oracle(schedule: NoiseSchedule, mean: float | Tensor, std: float | 
         signal = gather(schedule.sqrt_alphas_cumprod, t, x)
         sigma = gather(schedule.sqrt_one_minus_alphas_cumprod, t, x)
         return sigma * (x - signal * mean) / (signal**2 * std**2 + sigma**2)
+
+    return eps_model
+
+
+def correlated_oracle(schedule: NoiseSchedule, mean: Vector, covariance: Matrix) -> EpsModel:
+    """Data is N(mean, Σ) over all D values of an image at once; ``mean`` (D,), ``covariance`` (D, D), float64 or 32.
+
+    E[ε | x_t] = √(1 − ᾱ_t) · (ᾱ_t Σ + (1 − ᾱ_t) I)⁻¹ (x_t − √ᾱ_t · mean)
+    """
+    variances, axes = torch.linalg.eigh(covariance)
+
+    def eps_model(x: Images, t: Timesteps) -> Images:
+        signal = gather(schedule.sqrt_alphas_cumprod, t, x).flatten(1)
+        sigma = gather(schedule.sqrt_one_minus_alphas_cumprod, t, x).flatten(1)
+        along = (x.flatten(1) - signal * mean) @ axes  # on these axes the values are independent
+        return (sigma * along / (signal**2 * variances + sigma**2) @ axes.T).view_as(x)
 
     return eps_model
 

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from torch.nn.functional import pad
 
 from diffusion_lib.consistency import sample_ends
 from diffusion_lib.diffusion import ddpm_loss, p_sample, q_sample
+from diffusion_lib.editing import windowed
 from diffusion_lib.guidance import clipped, guided
 from diffusion_lib.samplers import denoiser, generate, last, sample_ddim
 from diffusion_lib.showing.diagrams import beside_code, unet_diagram
@@ -67,6 +69,28 @@ def one_look() -> Picture:
     }
     alt = "Digits 0 to 9 from the same noise. Top: one look. Middle: two. Bottom: 50 looks of the guided teacher."
     return image_grid(torch.cat([last(walk) for walk in walks.values()]), alt, columns=10, row_titles=[*walks])
+
+
+def strips() -> Picture:
+    """A year through four windows at once, the mean of the guesses where they overlap (notebook 10)."""
+    laptop, year, rows = load_pretrained(), torch.tensor([2, 0, 2, 6]), []
+    for stride in (28, 24, 20):
+        generator = torch.Generator().manual_seed(0)
+        x_T = torch.randn(2, 1, 28, 28 + 3 * stride, generator=generator)
+        eps_model = clipped(windowed(laptop.model, year, stride), laptop.schedule)
+        images = last(sample_ddim(eps_model, laptop.schedule, x_T, 25, eta=1, generator=generator))
+        rows.append(pad(images, (0, 112 - images.shape[3]), value=-1))
+    alt = "Six strips that read 2026, drawn through four windows: two each that stand 28, 24 and 20 columns apart."
+    return image_grid(torch.cat(rows).view(1, 1, -1, 112), alt, size=4)
+
+
+def two_networks() -> Picture:
+    """Two networks that share no training digit, from the same noise, for several numbers of digits."""
+    kept = load_snapshots("memorisation")
+    rows = torch.cat([torch.cat([images[:10], images[20:]]) for images in kept.values()])
+    titles = [f"{which} {count:,}" for count in kept for which in ("one,", "other,")]
+    alt = "Digits that two networks draw from the same ten noises, a row each, for 10, 100, 1,000 and 10,000 digits."
+    return image_grid(rows, alt, columns=10, row_titles=titles, size=0.7)
 
 
 def curve() -> Picture:
@@ -220,6 +244,8 @@ FIGURES: dict[str, Callable[[], Picture]] = {
     "samples": samples,
     "both_ways": both_ways,
     "one_look": one_look,
+    "strips": strips,
+    "two_networks": two_networks,
     "forward_code": forward_code,
     "training_code": training_code,
     "sampling_code": sampling_code,

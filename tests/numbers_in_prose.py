@@ -30,7 +30,7 @@ NO_MEASUREMENT = (
     r"(?m)^#+ [\d.]+ ",  # numbers of headings
     r"(?i)\b(?:eqs?|equations?|sections?|notebooks?|algorithm|appendix|arxiv|line|table)\.? "
     r"[\d.]+(?:(?:, | and | to )[\d.]+)*",
-    r"\((?:\d\.\d+(?:, | and )?)+\)|\b(?:[Ss]ee|[Ii]n|from|after) \d\.\d+\b",  # cross references such as (2.3)
+    r"\((?:\d\.\d+(?:, | and )?)+\)|\b(?:[Ss]ee|[Ii]n|from|after) (?:10|\d)\.\d+\b",  # cross references such as (2.3)
     r"(?:19|20)\d\d\b",  # years
     r"Reading time \d+ minutes|95 % interval",
     r"[_^]\{[^{}]*\}|[_^]\w",  # indices and exponents

@@ -21,6 +21,7 @@ MAY_IMPORT = {  # inside the package
     "oracles": {"shapes", "schedules", "diffusion"},
     "predictions": {"shapes", "schedules", "diffusion"},
     "flow": {"shapes", "schedules", "diffusion", "predictions", "samplers"},
+    "editing": {"shapes", "schedules", "diffusion", "samplers"},
     "embeddings": {"shapes"},
     "fast": set(),
     "unet": {"shapes", "embeddings", "fast"},

@@ -1,5 +1,6 @@
 """What the benchmarks compare with must compute the same."""
 
+import json
 import sys
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from conftest import ROOT
 
 from diffusion_lib.profiles import PROFILES
+from diffusion_lib.training import load_snapshots
 from diffusion_lib.unet import UNet
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -41,3 +43,24 @@ def test_that_comparison_can_fail(monkeypatch):
     monkeypatch.setattr(plain.PlainAttention, "forward", lambda self, x, context=None: 1.01 * right(self, x, context))
     assert plain.check_equal(PROFILES["tiny"].unet) > 1e-4
     assert torch.is_grad_enabled()
+
+
+def test_memorisation_is_told_as_measured():
+    import memorisation
+
+    rows = json.loads(memorisation.NUMBERS.read_text(encoding="utf-8"))["rows"]
+    table = memorisation.TABLE.read_text(encoding="utf-8")
+    assert table.startswith(memorisation.HEAD)
+    assert [memorisation.line(row) in table for row in rows] == [True] * len(memorisation.SIZES)
+    kept = load_snapshots("memorisation")
+    assert list(kept) == [row["digits"] for row in rows] == list(memorisation.SIZES)
+    assert {len(images) for images in kept.values()} == {3 * memorisation.SHOWN}
+
+
+def test_two_networks_are_compared_from_the_same_noise():
+    import memorisation
+
+    ours = torch.arange(6.0).view(6, 1, 1, 1)
+    assert memorisation.apart(ours, ours) == 0
+    assert memorisation.apart(ours, ours + 0.5) == pytest.approx(0.5 / 0.5)  # of a neighbour: 1 - 0.5
+    assert memorisation.apart(ours, ours.roll(-1, dims=0)) > 1

@@ -1,10 +1,13 @@
 """Noise that is cut off is caught at every level below 6, wherever it is cut; honest ways to draw it are not."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from torch.nn.functional import mse_loss
 
 from diffusion_lib import diffusion
@@ -120,3 +123,20 @@ def test_a_check_leaves_torchs_own_numbers_as_they_were():
     check("ddpm_loss")
     assert torch.equal(state, torch.get_rng_state())
     assert torch.randn(1000).unique().numel() > 900
+
+
+IMPORTS = """
+import sys
+import torch
+from diffusion_lib.diffusion import ddpm_loss
+from diffusion_lib.homework.probes import observe
+known = set(sys.modules)
+observe("ddpm_loss", ddpm_loss)
+print(len(set(sys.modules) - known))
+"""
+
+
+def test_the_loss_is_watched_without_a_thousand_more_modules():
+    """Each hand-in would load them anew."""
+    done = subprocess.run([sys.executable, "-c", IMPORTS], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 50

@@ -11,6 +11,7 @@ from diffusion_lib.metrics import (
     DigitClassifier,
     Judge,
     Scores,
+    copied,
     frechet_distance,
     frechet_parts,
     label_agreement,
@@ -111,6 +112,15 @@ def test_nearest_neighbours(stand_in):
     distance, index = nearest_neighbours(x[[3, 7]] + 0.01, x)
     assert index.tolist() == [3, 7]
     assert distance.tolist() == pytest.approx([0.28, 0.28], abs=0.01)  # 0.01 in each of 784 pixels
+
+
+def test_a_copy_is_far_nearer_to_one_training_image_than_to_any_other():
+    """Training images 12 apart on a line: a third of the way to the second nearest lies 3 from the nearest."""
+    training = torch.tensor([[0.0, 0.0], [12.0, 0.0], [0.0, 40.0]]).view(3, 1, 1, 2)
+    points = torch.tensor([[0.0, 0.0], [2.9, 0.0], [3.1, 0.0], [6.0, 0.0], [12.5, 0.0], [0.0, 39.0], [1e-4, 0.0]])
+    told = copied(points.view(7, 1, 1, 2), training)
+    assert told.tolist() == [True, True, False, False, True, True, True]
+    assert copied(points.view(7, 1, 1, 2), training, 0.5).tolist() == [True, True, True, False, True, True, True]
 
 
 def test_scores_of_real_digits_stand_beside_their_floor(mnist):

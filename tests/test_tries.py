@@ -8,6 +8,7 @@ from conftest import ROOT, images
 from diffusion_lib.consistency import path_end
 from diffusion_lib.data import load_stand_in
 from diffusion_lib.diffusion import q_sample
+from diffusion_lib.editing import inpaint_step
 from diffusion_lib.embeddings import timestep_embedding
 from diffusion_lib.flow import as_velocity, path_time, straight_path
 from diffusion_lib.metrics import in_batches, label_agreement, within_class_spread
@@ -112,6 +113,19 @@ BLANKS = {  # notebook, cell: the right line, then what students write
         "x - gamma @ xy",
         "(x - xy.mean(dim=0)) / tau",  # every point alike
     ],
+    ("10_what_people_do", "10-04"): [
+        "mask * (alpha_bar.sqrt() * known + (1 - alpha_bar).sqrt() * noise) + (1 - mask) * x",
+        "(1 - mask) * (alpha_bar.sqrt() * known + (1 - alpha_bar).sqrt() * noise) + mask * x",
+        "mask * known + (1 - mask) * x",  # clean
+        "mask * (alpha_bar * known + (1 - alpha_bar) * noise) + (1 - mask) * x",
+        "alpha_bar.sqrt() * known + (1 - alpha_bar).sqrt() * noise",
+    ],
+    ("10_what_people_do", "10-13"): [
+        "rho * alpha_bar.sqrt() * seen",
+        "rho * seen",  # as if it were clean
+        "rho * seen / alpha_bar.sqrt()",
+        "alpha_bar.sqrt() * seen",
+    ],
     ("07_fewer_steps", "07-40"): [
         "(x - noised * eps) / torch.maximum(kept, noised / 3)",
         "(x - noised * eps) / kept",
@@ -136,7 +150,7 @@ def test_each_blank_takes_the_right_line_and_no_other(place, capsys):
         "digits": digits, "flow": SimpleNamespace(schedule=STRAIGHT[1000]), "toy_schedule": STRAIGHT[100],
         "points": images(9, 2, 1, 1, dtype=torch.float32),
         "x_tau": images(2, 1, 4, 4), "v": images(2, 1, 4, 4, seed=1), "velocity": lambda _model, x, _t: x.sin(),
-        "gather": gather, "path_end": path_end,
+        "gather": gather, "path_end": path_end, "inpaint_step": inpaint_step,
     }  # fmt: skip
     for line in ["...", *BLANKS[place]]:
         exec(source.replace("= ...  # your line", f"= {line}  #"), dict(here))

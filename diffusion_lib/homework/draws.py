@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from diffusion_lib.homework.probing import LARGE
 
-NORMAL = {f"aten::{name}" for name in ("randn", "randn_like", "normal", "normal_", "normal_functional")}
+NORMAL = {"randn", "randn_like", "normal", "normal_"}
 SURE = 9.0  # standard deviations: a normal variable is beyond with a chance of 2e-19
 RARE = 28.0  # of exp(-RARE) = 7e-13 is the chance of a count
 TAILS = (1.0, 2.0, 2.5, 3.0, 3.25, 3.5)
@@ -77,15 +77,19 @@ def _rare(rows: Tensor, tail: float, side: int) -> bool:
     return bool((bound > RARE).any())
 
 
-class Sixes(TorchDispatchMode):
-    """While it is on, each normal number that torch draws is ±6, as its sign is."""
+class Sixes(TorchFunctionMode):
+    """While it is on, each normal number that torch draws is ±6, as its sign is.
+
+    A mode of functions, since the first mode of operations in a process imports 900 modules.
+    """
 
     drew = False
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        """Every operation comes by here."""
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        """Every function of torch comes by here."""
         answer = func(*args, **(kwargs or {}))
-        if func._schema.name in NORMAL:
+        if getattr(func, "__name__", "") in NORMAL:
             self.drew = True
-            answer.copy_(LARGE * answer.sign())
+            with torch.no_grad():
+                answer.copy_(LARGE * answer.sign())
         return answer

@@ -151,7 +151,8 @@ def shipped_quality(name: str = "laptop") -> dict[str, Any]:
 def load_snapshots(name: str = "laptop") -> dict[int, Tensor]:
     """Samples after several epochs of that run, from the same noise: {epoch: (80, 1, 28, 28) in [-1, 1]}.
 
-    Labels run 0 ... 9, eight times over.
+    Labels run 0 ... 9, eight times over. Those of ``memorisation`` are no epochs but numbers of training digits:
+    ten samples, the training digits nearest to them, and a second network's samples (``benchmarks/memorisation.py``).
     """
     tensors, _ = load_tensors(WEIGHTS / f"{name}.snapshots.safetensors")
     return {int(epoch): to_float(images) for epoch, images in sorted(tensors.items(), key=lambda item: int(item[0]))}
