@@ -10,6 +10,7 @@ from diffusion_lib.homework.probes import observe
 from grader.catalogue import (  # noqa: F401  (importing a file of styles enters them)
     mistakes,
     styles_decoder,
+    styles_editing,
     styles_flow,
     styles_network,
 )

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion_lib import flow, samplers
+from diffusion_lib import editing, flow, samplers
 from diffusion_lib.data import load_digits
 from diffusion_lib.guidance import clipped, conditioned
 from diffusion_lib.metrics import label_agreement, within_class_spread
@@ -38,6 +38,8 @@ class Bench:
         trained, test = load_pretrained(), load_digits("test")
         self.model, self.schedule, self.classifier = trained.model, trained.schedule, load_classifier()
         self.label = torch.arange(trained.profile.data.num_classes).repeat(4)
+        place = [(test.labels == digit).nonzero()[i, 0] for i in range(4) for digit in range(10)]
+        self.known = test[torch.stack(place)][0]  # of the wanted labels, for inpaint_step
         self.real_spread = within_class_spread(*test[:])
         self.kept = torch.linspace(0, len(self.schedule) - 1, LEVELS).round().long()
         alpha_bar = self.schedule.alphas_cumprod.double()[self.kept]
@@ -70,6 +72,17 @@ class Bench:
         finally:
             flow.euler_step = correct
 
+    def inpaint_step(self, step: Callable[..., Tensor]) -> Tensor:
+        correct, editing.inpaint_step = editing.inpaint_step, step  # type: ignore[assignment]
+        try:
+            guess, (x_T, generator) = clipped(conditioned(self.model, None), self.schedule), self.noise()
+            mask = torch.zeros(1, 1, *self.known.shape[2:])
+            mask[:, :, : mask.shape[2] // 2] = 1  # the upper half is known, and no label is told
+            known = (guess, self.schedule, x_T, self.known, mask)
+            return samplers.last(editing.sample_inpainting(*known, DDIM_STEPS, generator=generator))
+        finally:
+            editing.inpaint_step = correct
+
     def guided(self, guide: Callable[..., Any]) -> Tensor:
         return self.ddim(guide(self.model, self.label.clone(), SCALE))
 
@@ -98,7 +111,7 @@ def main() -> None:
     shutil.rmtree(SITE / "symptoms", ignore_errors=True)
     (SITE / "symptoms").mkdir()
     found = {}
-    for exercise in ("p_sample", "ddim_step", "guided", "euler_step"):
+    for exercise in ("p_sample", "ddim_step", "guided", "euler_step", "inpaint_step"):
         found[f"{exercise}/correct"] = bench.measure(exercise, f"{exercise}_correct.png")
         for i, mistake in enumerate(of(exercise), start=1):
             found[mistake.id] = bench.measure(exercise, f"{exercise}_{i:02}.png", mistake)

@@ -13,7 +13,10 @@ from diffusion_lib.homework.exercises import get, load_assignment
 from grader.trees import stub
 
 ASSIGNMENT = (ROOT / "homework" / "assignment.toml").read_text(encoding="utf-8")
-SETS = {"second": ("attention", "ddim_step", "guided", "label_tokens", "decoder"), "third": ("flow_loss", "euler_step")}
+SETS = {
+    "second": ("attention", "ddim_step", "guided", "label_tokens", "decoder"),
+    "third": ("flow_loss", "euler_step", "inpaint_step"),
+}
 ALL = [name for names in SETS.values() for name in names]
 SPOILT = {  # a hand-in for each row: file, what is right, what is wrong, exercise
     "first": (
@@ -26,6 +29,7 @@ SPOILT = {  # a hand-in for each row: file, what is right, what is wrong, exerci
     ),
     "third": (
         ("guidance.py", "torch.lerp(eps_u, eps_c, scale)", "eps_c + scale * (eps_c - eps_u)", "guided"),
+        ("editing.py", "noised.where(mask > 0, x_prev)", "noised.where(mask < 1, x_prev)", "inpaint_step"),
     ),
 }  # fmt: skip
 

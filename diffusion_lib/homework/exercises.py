@@ -103,6 +103,11 @@ EXERCISES = (
         "walk from tau to tau_next along the velocity; each may be a number, or one for each image",
         shown="sample_flow",
     ),
+    Exercise(
+        "P.10", "inpaint_step", "diffusion_lib.editing:inpaint_step", "10_what_people_do",
+        "10, 10.1 Known pixels, put back",
+        "put the known pixels back into x_prev, noised to the level t_prev at which it has arrived",
+    ),
 )  # fmt: skip
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
 REREAD = {exercise.name: exercise.reread for exercise in EXERCISES}

@@ -11,6 +11,7 @@ from typing import Any
 
 from diffusion_lib.homework.exercises import REREAD
 from grader.catalogue.wrong_decoders import DECODERS
+from grader.catalogue.wrong_edits import EDITS
 from grader.catalogue.wrong_flows import FLOWS
 from grader.catalogue.wrong_formulas import FORMULAS
 from grader.catalogue.wrong_networks import NETWORKS
@@ -36,7 +37,7 @@ class Mistake:
         return f"{self.exercise}/{self.name}"
 
 
-ROOMS = (FORMULAS, TRAINING, NETWORKS, DECODERS, FLOWS)
+ROOMS = (FORMULAS, TRAINING, NETWORKS, DECODERS, FLOWS, EDITS)
 TEMPLATES: dict[str, tuple[Callable[[Parts], Callable[..., Any]], Parts]] = {
     exercise: template for room in ROOMS for exercise, template in room.templates.items()
 }
