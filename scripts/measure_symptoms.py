@@ -1,13 +1,13 @@
 """Run every wrong sampler of the catalogue with the shipped weights, and keep what it draws.
 
-    python scripts/measure_symptoms.py
+    python scripts/measure_symptoms.py [EXERCISE ...]
 
-Writes site/symptoms.json (agreement and spread of 40 digits, or the error) and site/symptoms/*.png (the digits
-0 to 9), for the page that leads from a symptom to its mistakes.
+Without names: those of all exercises that are run. Writes site/symptoms.json (agreement and spread of 40 digits, or the
+error) and site/symptoms/*.png (the digits 0 to 9), for the page that leads from a symptom to its mistakes.
 """
 
 import json
-import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from grader.catalogue.mistakes import Mistake, build, of
 SITE = Path(__file__).parents[1] / "site"
 LEVELS = 100  # of the 1000 levels, for p_sample
 DDIM_STEPS, SCALE = 25, 1.5
+EXERCISES = ["p_sample", "ddim_step", "guided", "euler_step", "inpaint_step"]
 PIECES = 16  # of a straight path, for euler_step
 
 
@@ -107,14 +108,17 @@ class Bench:
 
 
 def main() -> None:
-    bench = Bench()
-    shutil.rmtree(SITE / "symptoms", ignore_errors=True)
-    (SITE / "symptoms").mkdir()
-    found = {}
-    for exercise in ("p_sample", "ddim_step", "guided", "euler_step", "inpaint_step"):
+    chosen = sys.argv[1:] or EXERCISES
+    (SITE / "symptoms").mkdir(exist_ok=True)
+    kept = json.loads((SITE / "symptoms.json").read_text(encoding="utf-8"))
+    bench, found = Bench(), {name: numbers for name, numbers in kept.items() if name.split("/")[0] not in chosen}
+    for exercise in chosen:
+        for path in (SITE / "symptoms").glob(f"{exercise}_*.png"):
+            path.unlink()
         found[f"{exercise}/correct"] = bench.measure(exercise, f"{exercise}_correct.png")
         for i, mistake in enumerate(of(exercise), start=1):
             found[mistake.id] = bench.measure(exercise, f"{exercise}_{i:02}.png", mistake)
+    found = {name: found[name] for name in sorted(found, key=lambda name: EXERCISES.index(name.split("/")[0]))}
     (SITE / "symptoms.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for name, numbers in found.items():
         print(f"{name:<72}", {k: v if isinstance(v, str) else round(v, 2) for k, v in numbers.items()})
