@@ -1,5 +1,6 @@
 """The other sets of exercises: one line switches one on, and handout, checks and grader follow."""
 
+import json
 import re
 import tomllib
 
@@ -9,7 +10,7 @@ from conftest import ROOT
 from test_homework_checks import run
 from test_homework_round import rows
 
-from diffusion_lib.homework.exercises import get, load_assignment
+from diffusion_lib.homework.exercises import EXERCISES, get, load_assignment
 from grader.trees import stub
 
 ASSIGNMENT = (ROOT / "homework" / "assignment.toml").read_text(encoding="utf-8")
@@ -63,6 +64,7 @@ def test_the_other_sets_are_handed_out_and_graded(tmp_path):
     assert re.findall(r"^(\w+): not checked\. It is not written yet", out, flags=re.M) == ALL
     books = "\n".join(p.read_text(encoding="utf-8") for p in (student / "notebooks").glob("*.ipynb"))
     assert [books.count(f'check(\\"{name}\\").show()') for name in ALL] == [1] * len(ALL)
+    assert "put_back = ..." not in books  # a line to write, which is that of inpaint_step
     answers = {path: (ROOT / path).read_text(encoding="utf-8") for path in {get(name).path for name in ALL}}
     (tmp_path / "in").mkdir()
     for hand_in, places in SPOILT.items():
@@ -80,6 +82,12 @@ def test_the_other_sets_are_handed_out_and_graded(tmp_path):
         row, wrong = grades[hand_in], {name for *_, name in places}
         assert {name for name in ALL if float(row[name]) != worth[name]} == wrong
         assert all(float(row[name]) == worth[name] / 2 and f"{name}: " in row["mistakes"] for name in wrong), row
+
+
+def test_cells_that_give_an_exercise_away_are_in_its_notebook():
+    for exercise in EXERCISES:
+        book = json.loads((ROOT / "notebooks" / f"{exercise.notebook}.ipynb").read_text(encoding="utf-8"))
+        assert set(exercise.gives_away) <= {cell["id"] for cell in book["cells"]}, exercise.name
 
 
 def test_of_the_decoder_the_way_down_is_given(tmp_path):
