@@ -1,7 +1,7 @@
 """The students' notebooks: exercises and questions where they belong, and no cell that gives an answer away."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from diffusion_lib.homework.exercises import Assignment, Exercise, get
@@ -25,16 +25,19 @@ NOTES = {  # notebook -> a section, and what a student is told at its start
 def student_notebook(book: dict[str, Any], stem: str, assignment: Assignment) -> dict[str, Any]:
     """A notebook with no outputs, no cells that give answers away, and the assignment's exercises and questions."""
     cells: list[Cell] = []
-    for cell in _shown(book["cells"]):
+    here = {name: points for name, points in assignment.exercises.items() if get(name).notebook == stem}
+    for cell in _shown(book["cells"], {id for name in here for id in get(name).gives_away}):
         source = "".join(cell["source"])
         if WRITE_UP in cell["metadata"].get("tags", []):
             source = for_the_write_up(assignment.questions, source.partition("\n")[0])
         if cell["cell_type"] == "code" and all(known["cell_type"] != "code" for known in cells):
             source = "%load_ext autoreload\n%autoreload 2\nfrom diffusion_lib.homework import check\n\n" + source
         cells.append(_cell(cell["cell_type"], cell["id"], source))
-        for name, points in assignment.exercises.items():
-            if get(name).notebook == stem and _shows(get(name), source):
-                cells += _exercise_cells(get(name), points)
+        for name in [name for name in here if _shows(get(name), source)]:
+            cells += _exercise_cells(get(name), here.pop(name))
+    for name, points in here.items():  # no cell shows it: at the end of the section that tells of it
+        end = _section(cells, stem, get(name).reread.partition(", ")[2])[1]
+        cells[end:end] = _exercise_cells(get(name), points)
     if stem in NOTES:
         section, text = NOTES[stem]
         start = _section(cells, stem, section)[0] + 1
@@ -46,15 +49,16 @@ def student_notebook(book: dict[str, Any], stem: str, assignment: Assignment) ->
     return {"cells": cells, "metadata": book["metadata"], "nbformat": 4, "nbformat_minor": 5}
 
 
-def _shown(cells: list[Cell]) -> Iterator[Cell]:
+def _shown(cells: list[Cell], given_away: Collection[str]) -> Iterator[Cell]:
     """The cells that students get; where some are left out, one says so."""
-    hidden = False
+    before = False
     for cell in cells:
-        if SOLUTION not in cell["metadata"].get("tags", []):
+        hidden = SOLUTION in cell["metadata"].get("tags", []) or cell["id"] in given_away
+        if not hidden:
             yield cell
-        elif not hidden:
+        elif not before:
             yield _cell("markdown", f"{cell['id']}-later", LATER)
-        hidden = SOLUTION in cell["metadata"].get("tags", [])
+        before = hidden
 
 
 def _section(cells: list[Cell], stem: str, name: str) -> tuple[int, int]:

@@ -7,10 +7,14 @@ from typing import Any
 from diffusion_lib.homework.checks import judge
 from diffusion_lib.homework.exercises import EXERCISES, Exercise
 from diffusion_lib.homework.probes import observe
-from grader.catalogue import mistakes
+from grader.catalogue import (  # noqa: F401  (importing a file of styles enters them)
+    mistakes,
+    styles_decoder,
+    styles_editing,
+    styles_flow,
+    styles_network,
+)
 from grader.catalogue.styles import STYLES
-from grader.catalogue.styles_decoder import style as _more  # noqa: F401  (enters its styles)
-from grader.catalogue.styles_network import style as _style  # noqa: F401  (enters its styles)
 from grader.recording import kept_record
 
 HEADS = "mistakes | caught | named | two at once | caught | both named | honest styles | refused"

@@ -11,7 +11,7 @@ from pathlib import Path
 from diffusion_lib.homework.exercises import Exercise
 from diffusion_lib.homework.finding import definitions
 
-FORMULA = re.compile(r"[^`.]{1,20} = ")  # how a docstring's paragraph begins that is a formula
+FORMULA = re.compile(r"[^`.]{1,20} [=←] ")  # how a docstring's paragraph begins that is a formula
 FIXED_DATE = (2020, 1, 1, 0, 0, 0)  # in zips, so that equal trees give equal bytes
 
 

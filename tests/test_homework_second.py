@@ -1,6 +1,8 @@
-"""The second set of exercises: one line switches it on, and handout, checks and grader follow."""
+"""The other sets of exercises: one line switches one on, and handout, checks and grader follow."""
 
+import json
 import re
+import tomllib
 
 import pytest
 from classroom import zipped
@@ -8,48 +10,84 @@ from conftest import ROOT
 from test_homework_checks import run
 from test_homework_round import rows
 
-from diffusion_lib.homework.exercises import get, load_assignment
+from diffusion_lib.homework.exercises import EXERCISES, get, load_assignment
 from grader.trees import stub
 
-SECOND = ("attention", "ddim_step", "guided", "label_tokens", "decoder")
-SPOILT = (  # file, what is right, what is wrong, exercise
-    ("diffusion_lib/unet.py", "torch.cat([h, skips.pop()]", "torch.cat([skips.pop(), h]", "decoder"),
-    ("diffusion_lib/embeddings.py", "(batch,), self.null_label,", "(batch,), 0,", "label_tokens"),
-    ("diffusion_lib/guidance.py", "torch.lerp(eps_u, eps_c, scale)", "eps_c + scale * (eps_c - eps_u)", "guided"),
-)  # fmt: skip
+ASSIGNMENT = (ROOT / "homework" / "assignment.toml").read_text(encoding="utf-8")
+SETS = {
+    "second": ("attention", "ddim_step", "guided", "label_tokens", "decoder"),
+    "third": ("flow_loss", "euler_step", "inpaint_step"),
+}
+ALL = [name for names in SETS.values() for name in names]
+SPOILT = {  # a hand-in for each row: file, what is right, what is wrong, exercise
+    "first": (
+        ("unet.py", "torch.cat([h, skips.pop()]", "torch.cat([skips.pop(), h]", "decoder"),
+        ("flow.py", "velocity = noise - x_start", "velocity = x_start - noise", "flow_loss"),
+    ),
+    "second": (
+        ("embeddings.py", "(batch,), self.null_label,", "(batch,), 0,", "label_tokens"),
+        ("flow.py", "(tau_next - tau) * velocity", "tau_next * velocity", "euler_step"),
+    ),
+    "third": (
+        ("guidance.py", "torch.lerp(eps_u, eps_c, scale)", "eps_c + scale * (eps_c - eps_u)", "guided"),
+        ("editing.py", "noised.where(mask > 0, x_prev)", "noised.where(mask < 1, x_prev)", "inpaint_step"),
+    ),
+}  # fmt: skip
 
 
-def second_set(folder):
-    """The assignment with the one line changed that hands out the second set."""
-    text = (ROOT / "homework" / "assignment.toml").read_text(encoding="utf-8")
-    assert text.count('set = "exercises"') == 1
-    (folder / "second.toml").write_text(text.replace('set = "exercises"', 'set = "second"'), encoding="utf-8")
-    return folder / "second.toml"
-
-
-def test_one_line_hands_out_the_second_set_and_the_grader_follows(tmp_path):
-    assignment = load_assignment(second_set(tmp_path))
+@pytest.mark.parametrize("name", SETS)
+def test_one_line_switches_to_another_set_for_the_same_points(tmp_path, name):
+    assert ASSIGNMENT.count('set = "exercises"') == 1
+    (tmp_path / "a.toml").write_text(ASSIGNMENT.replace('set = "exercises"', f'set = "{name}"'), encoding="utf-8")
+    assignment = load_assignment(tmp_path / "a.toml")
+    assert sorted(assignment.exercises) == sorted(SETS[name])
+    assert sum(assignment.exercises.values()) == 4
     assert assignment.points == load_assignment(ROOT / "homework" / "assignment.toml").points
-    run("build", "--out", tmp_path / "out", "--assignment", tmp_path / "second.toml")
+
+
+def of_every_set(folder):
+    """The assignment that hands out all of them: one handout and one round of grading are enough to see them work."""
+    tables = tomllib.loads(ASSIGNMENT)
+    lines = [f"{name} = {{ points = {tables[chosen][name]['points']} }}" for chosen in SETS for name in SETS[chosen]]
+    table = "\n".join(["[every]", *lines, "\n[rules]"])
+    text = ASSIGNMENT.replace('set = "exercises"', 'set = "every"').replace("[rules]", table)
+    (folder / "every.toml").write_text(text, encoding="utf-8")
+    return folder / "every.toml"
+
+
+def test_the_other_sets_are_handed_out_and_graded(tmp_path):
+    path = of_every_set(tmp_path)
+    worth = load_assignment(path).exercises
+    run("build", "--out", tmp_path / "out", "--assignment", path)
     student = tmp_path / "out" / "student"
     out = run("check", cwd=student, code=1).stdout
-    assert re.findall(r"^(\w+): not checked\. It is not written yet", out, flags=re.M) == [*SECOND]
+    assert re.findall(r"^(\w+): not checked\. It is not written yet", out, flags=re.M) == ALL
     books = "\n".join(p.read_text(encoding="utf-8") for p in (student / "notebooks").glob("*.ipynb"))
-    assert [books.count(f'check(\\"{name}\\").show()') for name in SECOND] == [1] * len(SECOND)
-    answers = {path: (ROOT / path).read_text(encoding="utf-8") for path in {get(name).path for name in SECOND}}
+    assert [books.count(f'check(\\"{name}\\").show()') for name in ALL] == [1] * len(ALL)
+    assert "put_back = ..." not in books  # a line to write, which is that of inpaint_step
+    answers = {path: (ROOT / path).read_text(encoding="utf-8") for path in {get(name).path for name in ALL}}
     (tmp_path / "in").mkdir()
-    for path, old, new, name in SPOILT:
-        assert old in answers[path]
-        zipped(tmp_path / "in", f"wrong_{name}", answers | {path: answers[path].replace(old, new, 1)})
+    for hand_in, places in SPOILT.items():
+        spoilt = dict(answers)
+        for file, old, new, _ in places:
+            assert old in spoilt[f"diffusion_lib/{file}"]
+            spoilt[f"diffusion_lib/{file}"] = spoilt[f"diffusion_lib/{file}"].replace(old, new, 1)
+        zipped(tmp_path / "in", hand_in, spoilt)
     zipped(tmp_path / "in", "right", answers)
     zipped(tmp_path / "in", "empty", {path: (student / path).read_text(encoding="utf-8") for path in answers})
-    run("grade", tmp_path / "in", "--out", tmp_path / "results", "--jobs", 1, "--assignment", tmp_path / "second.toml")
+    run("grade", tmp_path / "in", "--out", tmp_path / "results", "--jobs", 1, "--assignment", path)
     grades = rows(tmp_path)
-    assert (grades["right"]["total"], grades["empty"]["total"]) == ("4", "0")
-    for *_, name in SPOILT:
-        row = grades[f"wrong_{name}"]
-        assert float(row["total"]) == 4 - assignment.exercises[name] / 2, row
-        assert row["mistakes"].startswith(f"{name}: ")
+    assert (float(grades["right"]["total"]), grades["empty"]["total"]) == (sum(worth.values()), "0")
+    for hand_in, places in SPOILT.items():
+        row, wrong = grades[hand_in], {name for *_, name in places}
+        assert {name for name in ALL if float(row[name]) != worth[name]} == wrong
+        assert all(float(row[name]) == worth[name] / 2 and f"{name}: " in row["mistakes"] for name in wrong), row
+
+
+def test_cells_that_give_an_exercise_away_are_in_its_notebook():
+    for exercise in EXERCISES:
+        book = json.loads((ROOT / "notebooks" / f"{exercise.notebook}.ipynb").read_text(encoding="utf-8"))
+        assert set(exercise.gives_away) <= {cell["id"] for cell in book["cells"]}, exercise.name
 
 
 def test_of_the_decoder_the_way_down_is_given(tmp_path):

@@ -54,6 +54,8 @@ def looks(name):
             "A setting does less, or more, than it should",
             "A fine grain lies on every sample",
         }
+    if name.startswith("inpaint_step/"):
+        titles |= {"An edited image does not fit"}  # two halves: these numbers are of whole images
     if agreement >= right["agreement"] - 0.1 and spread < 0.95:
         titles |= {"Samples are clean, but alike"}
     if agreement >= 0.4:

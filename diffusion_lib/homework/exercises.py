@@ -27,6 +27,7 @@ class Exercise:
     task: str  # what the stub says
     begins: str = ""  # with this statement the student's part begins; by default with the first
     shown: str = ""  # what the notebook shows in place of the function itself
+    gives_away: tuple[str, ...] = ()  # ids of cells that students get after the deadline where this is handed out
 
     @property
     def module(self) -> str:
@@ -92,6 +93,20 @@ EXERCISES = (
         "02, 2.1 The whole network, with shapes",
         "from the lowest stage to the predicted noise: the middle, the way up with its skips, the output",
         begins="h = self.middle1",
+    ),
+    Exercise(
+        "P.8", "flow_loss", "diffusion_lib.flow:flow_loss", "08_straight_paths", "08, 8.1 A line from image to noise",
+        "find each image's point on its line, and return the mean squared error of the guessed velocity",
+    ),
+    Exercise(
+        "P.9", "euler_step", "diffusion_lib.flow:euler_step", "08_straight_paths", "08, 8.1 A line from image to noise",
+        "walk from tau to tau_next along the velocity; each may be a number, or one for each image",
+    ),
+    Exercise(
+        "P.10", "inpaint_step", "diffusion_lib.editing:inpaint_step", "10_what_people_do",
+        "10, 10.1 Known pixels, put back",
+        "put the known pixels back into x_prev, noised to the level t_prev at which it has arrived",
+        gives_away=("10-04", "10-05"),
     ),
 )  # fmt: skip
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}

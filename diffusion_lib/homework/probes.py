@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.homework.probes_decoder import decoder, label_tokens
+from diffusion_lib.homework.probes_editing import inpaint_step
+from diffusion_lib.homework.probes_flow import euler_step, flow_loss
 from diffusion_lib.homework.probes_loss import ddpm_loss
 from diffusion_lib.homework.probes_network import attention, guided, res_block, timestep_embedding
 from diffusion_lib.homework.probing import (
     SHAPE,
+    SIXFOLD,
     H,
     Observation,
     in_float32,
@@ -26,7 +29,6 @@ from diffusion_lib.homework.probing import (
 )
 from diffusion_lib.schedules import NoiseSchedule
 
-SIXFOLD = "noise of ±6 counts six times as much as that of ±1 (1: yes)"
 DTYPE = re.compile(r"\b(dtype|scalar type|Float|Double|float32|float64)\b")  # in torch's messages
 
 
@@ -124,7 +126,8 @@ def ddim_step(f: Callable[..., Tensor], key: int) -> Observation:
 PROBES: dict[str, Callable[[Callable[..., Any], int], Observation]] = {
     "q_sample": q_sample, "ddpm_loss": ddpm_loss, "p_sample": p_sample, "timestep_embedding": timestep_embedding,
     "res_block": res_block, "attention": attention, "ddim_step": ddim_step, "guided": guided,
-    "label_tokens": label_tokens, "decoder": decoder,
+    "label_tokens": label_tokens, "decoder": decoder, "flow_loss": flow_loss, "euler_step": euler_step,
+    "inpaint_step": inpaint_step,
 }  # fmt: skip
 
 

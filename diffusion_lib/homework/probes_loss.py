@@ -22,6 +22,8 @@ from diffusion_lib.homework.probing import (
 )
 from diffusion_lib.schedules import NoiseSchedule
 
+ASKED = "T model sees t, label, gradients on, train mode, and is left in it"
+
 
 class Batch(NamedTuple):
     """What a loss is given."""
@@ -58,7 +60,7 @@ def ddpm_loss(f: Callable[..., Tensor], key: int) -> Observation:
         seen.case(f"S {name}", partial(batch.ask, f))
     batch = batches["T = 1000"]
     seen.case("S no label", lambda: f(Spy(), batch.schedule, x, t=batch.t, noise=noise))
-    seen.case("S gradient", lambda: _gradient(f, batch))
+    seen.case("S gradient", lambda: gradient(f, batch))
     _closed_forms(seen, f, batch)
     _traces(seen, f, batch)
     trace(seen, lambda s, x, t, e: Batch(s, x, label, t, e).ask(raw).detach(), batch.schedule, x, batch.t, noise)
@@ -67,13 +69,14 @@ def ddpm_loss(f: Callable[..., Tensor], key: int) -> Observation:
     return seen
 
 
-def _gradient(f: Callable[..., Tensor], batch: Batch) -> Tensor:
+def gradient(f: Callable[..., Tensor], batch: Batch) -> Tensor:
+    """The gradient that a loss leaves in the model; 0 where it leaves none."""
     spy = Spy()
     batch.ask(f, spy).backward()
     return spy.weight.grad if spy.weight.grad is not None else torch.zeros(())
 
 
-def _silent() -> Spy:
+def silent() -> Spy:
     """A model that answers 0."""
     return Spy(lambda x_t, t, label: torch.zeros_like(x_t))
 
@@ -84,29 +87,31 @@ def _closed_forms(seen: Observation, f: Callable[..., Tensor], batch: Batch) -> 
     perfect = Spy(lambda x_t, t, label: (x_t - signal * batch.x) / sigma)
     seen.case("G loss of a perfect guess", lambda: batch.ask(f, perfect))
     unit = batch._replace(noise=batch.noise / batch.noise.square().mean().sqrt())
-    seen.case("G loss of the answer 0", lambda: unit.ask(f, _silent()))
+    seen.case("G loss of the answer 0", lambda: unit.ask(f, silent()))
 
 
 def _traces(seen: Observation, f: Callable[..., Tensor], batch: Batch) -> None:
     """What the model was asked, and how often."""
+    seen.case("T times the model is called", lambda: torch.tensor(float(len(batch.spied(f).log))))
+    seen.case("S model sees x_t", lambda: batch.spied(f).log[0][0])
+    seen.case(ASKED, lambda: asked(f, batch))
+    seen.case("T the noise that it is given is in x_t, and in the loss", lambda: _given(f, batch))
+
+
+def asked(f: Callable[..., Tensor], batch: Batch) -> Tensor:
+    """Five flags of the first call: t as given, the label as given, gradients on, train mode, and still so after it."""
 
     def same(got: Any, wanted: Tensor) -> float:
         return float(isinstance(got, Tensor) and got.shape == wanted.shape and bool((got == wanted).all()))
 
-    def asked() -> Tensor:
-        spy = batch.spied(f)
-        _, t, label, *modes = spy.log[0]
-        return torch.tensor([same(t, batch.t), same(label, batch.label), *map(float, modes), float(spy.training)])
-
-    seen.case("T times the model is called", lambda: torch.tensor(float(len(batch.spied(f).log))))
-    seen.case("S model sees x_t", lambda: batch.spied(f).log[0][0])
-    seen.case("T model sees t, label, gradients on, train mode, and is left in it", asked)
-    seen.case("T the noise that it is given is in x_t, and in the loss", lambda: _given(f, batch))
+    spy = batch.spied(f)
+    _, t, label, *modes = spy.log[0]
+    return torch.tensor([same(t, batch.t), same(label, batch.label), *map(float, modes), float(spy.training)])
 
 
 def _given(f: Callable[..., Tensor], batch: Batch) -> Tensor:
     """Two flags: is a given noise in x_t, and in the loss?"""
-    (signal, sigma), noise, spy = batch.factors(), LARGE * batch.noise.sign(), _silent()
+    (signal, sigma), noise, spy = batch.factors(), LARGE * batch.noise.sign(), silent()
     loss = batch._replace(noise=noise).ask(f, spy)
     in_x_t = torch.allclose(spy.log[0][0].double(), signal * batch.x + sigma * noise, atol=1e-4)
     in_loss = (loss.detach().double() - noise.square().mean()).abs() < 1e-3
@@ -144,7 +149,7 @@ def _cut(f: Callable[..., Tensor], schedule: NoiseSchedule, x: Tensor, label: Te
 
     Noise that is drawn in another way, or code that cannot be watched so, is not called cut.
     """
-    spy = _silent()
+    spy = silent()
     try:
         with Sixes() as sixes:
             f(spy, schedule, x, label)

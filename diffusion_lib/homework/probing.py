@@ -18,6 +18,7 @@ from diffusion_lib.schedules import NoiseSchedule, linear_betas
 
 SHAPE = (5, 2, 3, 4)  # B, C, H, W all different, so that no wrong broadcast can agree by chance
 DREW = "T inputs kept, same answer twice, nothing drawn"  # the case that tells whether a function draws by itself
+SIXFOLD = "noise of ±6 counts six times as much as that of ±1 (1: yes)"  # a case, asked with :func:`sixfold`
 H = 1e-3  # a small step, for slopes
 LARGE = 6.0  # a normal number is beyond with a chance of 2e-9: whoever cuts off noise does it below
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from diffusion_lib.homework.exercises import REREAD
 from grader.catalogue.wrong_decoders import DECODERS
+from grader.catalogue.wrong_edits import EDITS
+from grader.catalogue.wrong_flows import FLOWS
 from grader.catalogue.wrong_formulas import FORMULAS
 from grader.catalogue.wrong_networks import NETWORKS
 from grader.catalogue.wrong_training import TRAINING
@@ -35,16 +37,14 @@ class Mistake:
         return f"{self.exercise}/{self.name}"
 
 
+ROOMS = (FORMULAS, TRAINING, NETWORKS, DECODERS, FLOWS, EDITS)
 TEMPLATES: dict[str, tuple[Callable[[Parts], Callable[..., Any]], Parts]] = {
-    **FORMULAS.templates,
-    **TRAINING.templates,
-    **NETWORKS.templates,
-    **DECODERS.templates,
+    exercise: template for room in ROOMS for exercise, template in room.templates.items()
 }
 FORMS: Mapping[str, tuple[Parts, ...]] = FORMULAS.forms  # what is accepted beside the function as it stands
 MISTAKES = tuple(
     Mistake(exercise, name, hint, parts, tuple(also), REREAD[exercise])
-    for room in (FORMULAS, TRAINING, NETWORKS, DECODERS)
+    for room in ROOMS
     for exercise, name, hint, parts, *also in room.mistakes
 )
 
