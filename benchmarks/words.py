@@ -1,4 +1,4 @@
-"""Pages from prompts, seen and unseen, in pixels and in latents: shipped weights, 250 prompts a row.
+"""Pages from prompts, seen and unseen, in pixels and in latents: shipped weights.
 
     python benchmarks/words.py ["words" ...]
 
@@ -32,17 +32,17 @@ from diffusion_lib.training.runs import device_name, versions
 from diffusion_lib.words import agreement, asked, cut, draw_pages
 
 TABLE, NUMBERS = Path(__file__).with_name("words.md"), WEIGHTS / "words.quality.json"
-COUNT, STEPS, SEED = 250, 50, 2
+STEPS, SEED = 50, 2
 HEAD = """# Pages of four digits from a prompt
 
-`python benchmarks/words.py`: shipped weights on MNIST, 250 prompts a row, 50 steps with fresh noise, seed 2. *Seen*
+`python benchmarks/words.py`: shipped weights on MNIST, guidance 1.5, 50 steps with fresh noise, seed 2. *Seen*
 prompts have pairs of digits that training has side by side, *unseen* ones two rows of pairs that it never has. A page
 counts where all four digits are read as asked, each in its place. Ranges are 95 % intervals (Wilson). Spread, spread of
-features and Fréchet distance are of the 1,000 single digits, beside real ones. *Real* pages are made of test digits;
-*decoded* ones went through the autoencoder. Seconds are for one page, on one core.
+features and Fréchet distance are of the single digits, beside real ones; Fréchet distances of unequal counts cannot be
+compared. *Real* pages are of test digits; *decoded* ones went through the autoencoder. Seconds: one page, one core.
 
-| pages | prompts | digits right | pages right | spread | of features | Fréchet | seconds a page |
-|---|---|---|---|---|---|---|---|
+| pages | prompts | count | digits right | pages right | spread | of features | Fréchet | seconds a page |
+|---|---|---|---|---|---|---|---|---|
 """
 Draw = Callable[[Images, torch.Tensor], Images]
 
@@ -66,24 +66,23 @@ def decoded(pages: Images, _: torch.Tensor) -> Images:
     return decode_scaled(autoencoder, encode_scaled(autoencoder, pages, autoencoder.scale), autoencoder.scale)
 
 
-ROWS: dict[str, Callable[[], Draw]] = {
-    "real": lambda: lambda pages, _: pages,
-    "real, decoded": lambda: decoded,
-    "words": lambda: drawn("words", 1.5),
-    "words, no guidance": lambda: drawn("words", 1.0),
-    "words-pixels": lambda: drawn("words-pixels", 1.5),
-    "words-pixels, no guidance": lambda: drawn("words-pixels", 1.0),
+ROWS: dict[str, tuple[Callable[[], Draw], int]] = {  # and how many prompts of each kind
+    "real": (lambda: lambda pages, _: pages, 250),
+    "real, decoded": (lambda: decoded, 250),
+    "words": (lambda: drawn("words", 1.5), 250),
+    "words-pixels": (lambda: drawn("words-pixels", 1.5), 40),
 }
 
 
 def measured(name: str, test: Digits, judge: Judge) -> Iterator[dict[str, Any]]:
     """Two rows: seen and unseen prompts."""
-    draw = ROWS[name]()
+    make, count = ROWS[name]
+    draw = make()
     for new in (False, True):
-        pages, prompts = draw_pages(test, COUNT, SEED, new=new)[:]
+        pages, prompts = draw_pages(test, count, SEED, new=new)[:]
         start = time.process_time()
         images = draw(pages, prompts)
-        seconds = (time.process_time() - start) / COUNT
+        seconds = (time.process_time() - start) / count
         scores = asdict(judge.score(cut(images).flatten(0, 1), asked(prompts).flatten()))
         parts = {key: scores[key] for key in ("spread", "feature_spread", "frechet")}
         row = {"row": name, "prompts": "unseen" if new else "seen", "seconds": round(seconds, 3)}
@@ -97,7 +96,7 @@ def line(row: dict[str, Any]) -> str:
     shares = [f"{row[k]:.1%} ({row[k + '_range'][0]:.1%} to {row[k + '_range'][1]:.1%})" for k in ("digits", "pages")]
     spreads = [f"{row['spread']:.2f}", f"{row['feature_spread']:.2f}", f"{row['frechet']:.0f}"]
     seconds = f"{row['seconds']:.2f}" if row["row"].startswith("words") else ""
-    return "| " + " | ".join([row["row"], row["prompts"], *shares, *spreads, seconds]) + " |"
+    return "| " + " | ".join([row["row"], row["prompts"], str(row["count"]), *shares, *spreads, seconds]) + " |"
 
 
 def main(names: list[str]) -> None:

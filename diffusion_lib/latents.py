@@ -21,7 +21,7 @@ from diffusion_lib.samplers import last, sample_ddim
 from diffusion_lib.schedules import NoiseSchedule
 from diffusion_lib.shapes import Images, Labels
 
-Latents = Float[Tensor, "batch latent_channel height//4 width//4"]
+Latents = Float[Tensor, "batch latent_channel latent_height latent_width"]  # sides are a quarter of the image's
 
 
 class Code(NamedTuple):
@@ -131,7 +131,7 @@ def generate_latents(
 class LatentData(Digits):
     """Latents in place of images: ``images`` are floats of variance 1, and are handed out as they are."""
 
-    images: Float[Tensor, "count latent_channel height width"]  # type: ignore[assignment]
+    images: Float[Tensor, "count latent_channel latent_height latent_width"]  # type: ignore[assignment]
 
     def __getitem__(self, index: Tensor | slice | list[int]) -> tuple[Latents, Labels]:
         """Latents of ``index`` and their labels or prompts."""

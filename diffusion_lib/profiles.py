@@ -4,6 +4,7 @@
 ``laptop``  real digits on two CPU cores in minutes
 ``full``    the homework's experiment: 30 epochs at width 64, for a GPU
 ``flow``    laptop's network, taught straight paths: notebook 08
+``words``   laptop's network in latents, told prompts: notebook 09; ``words-pixels`` is the same without the latents
 """
 
 import json
@@ -277,7 +278,7 @@ PROFILES = {
     "words-pixels": Profile(
         name="words-pixels",
         unet=PAGES,
-        train=replace(WORDS_RECIPE, epochs=6, max_images=15_000),
+        train=replace(WORDS_RECIPE, epochs=5, max_images=15_000),
         guidance_scale=1.5,
     ),
 }

@@ -34,9 +34,9 @@ def outputs(book):
     return [output for cell in code_cells(book) for output in cell.outputs]
 
 
-def test_there_are_eight_and_a_toy_and_they_are_valid():
+def test_there_are_nine_and_a_toy_and_they_are_valid():
     assert [p.stem for p in [*LESSONS, TOY]] == [p.stem for p in NOTEBOOKS]
-    assert [p.name[:2] for p in LESSONS] == ["01", "02", "03", "04", "05", "06", "07", "08"]
+    assert [p.name[:2] for p in LESSONS] == ["01", "02", "03", "04", "05", "06", "07", "08", "09"]
     for path in NOTEBOOKS:
         nbformat.validate(nbformat.read(path, as_version=4))
 

@@ -25,7 +25,8 @@ from diffusion_lib.metrics import wilson_interval
 from diffusion_lib.profiles import PROFILES, UNetConfig
 from diffusion_lib.samplers import generate
 from diffusion_lib.schedules import NoiseSchedule, linear_betas
-from diffusion_lib.training import drop_prompts, load_classifier
+from diffusion_lib.training import drop_prompts, load_autoencoder, load_classifier, load_pretrained, shipped_quality
+from diffusion_lib.training.checkpoints import WEIGHTS
 from diffusion_lib.training.loop import Trainer
 from diffusion_lib.unet import UNet
 from diffusion_lib.words import agreement, asked, cut, decode, draw_pages, encode, page, phrase, read, unseen
@@ -242,3 +243,32 @@ def test_scaled_latents_have_variance_1_and_come_back(stand_in):
     drawn = generate_latents(model, SHORT, encode(TEXT), autoencoder, 2, guidance_scale=1.5)
     assert drawn.shape == (3, 1, 56, 56)
     assert drawn.abs().max() <= 1
+
+
+def test_the_shipped_networks_are_those_of_the_profiles_and_small():
+    size = 0
+    for name in ("words", "words-pixels", "autoencoder"):
+        path = WEIGHTS / f"{name}.safetensors"
+        size += path.stat().st_size
+        assert name == "autoencoder" or load_pretrained(name).profile == PROFILES[name]
+    assert size < 8 * 2**20
+    autoencoder = load_autoencoder()
+    assert 0.2 < autoencoder.scale < 10
+    assert (PROFILES["words"].unet.image_channels, 14, 14) == autoencoder.encode(torch.zeros(1, 1, 56, 56))[0].shape[1:]
+
+
+def test_the_shipped_network_draws_the_digits_that_are_asked_for_and_puts_them_in_their_places():
+    trained, prompts = load_pretrained("words"), encode([*TEXT, "two eight above six one"])
+    drawn = generate_latents(trained.model, trained.schedule, prompts, load_autoencoder(), 20, guidance_scale=1.5)
+    assert agreement(load_classifier(), drawn, prompts).digits > 0.6
+    assert agreement(load_classifier(), drawn, prompts[:, [3, 4, 2, 0, 1]]).digits < 0.4
+
+
+def test_what_was_measured_is_good_enough():
+    measured = {(row["row"], row["prompts"]): row for row in shipped_quality("words")["rows"]}
+    assert measured["words", "seen"]["digits"] >= 0.95
+    assert measured["words", "unseen"]["digits"] >= 0.9
+    assert measured["words", "seen"]["spread"] > 0.8
+    assert measured["words", "seen"]["seconds"] <= 2
+    for kind in ("seen", "unseen"):
+        assert measured["real", kind]["digits"] >= measured["words", kind]["digits"] - 0.02
