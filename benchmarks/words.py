@@ -90,7 +90,7 @@ def measured(name: str, test: Digits, judge: Judge) -> Iterator[dict[str, Any]]:
         scores = asdict(judge.score(cut(images).flatten(0, 1), asked(prompts).flatten()))
         parts = {key: scores[key] for key in ("spread", "feature_spread", "frechet")}
         row = {"row": name, "prompts": "unseen" if new else "seen", "seconds": round(seconds, 3)}
-        row |= agreement(judge.classifier, images, prompts)._asdict() | parts
+        row |= asdict(agreement(judge.classifier, images, prompts)) | parts
         print(row, flush=True)
         yield row
 

@@ -131,7 +131,7 @@ def generate_latents(
 class LatentData(Digits):
     """Latents in place of images: ``images`` are floats of variance 1, and are handed out as they are."""
 
-    images: Float[Tensor, "count latent_channel latent_height latent_width"]  # type: ignore[assignment]
+    images: Float[Tensor, "count latent_channel latent_height latent_width"]
 
     def __getitem__(self, index: Tensor | slice | list[int]) -> tuple[Latents, Labels]:
         """Latents of ``index`` and their labels or prompts."""

@@ -10,7 +10,6 @@ Prompts whose rows are both of this kind are *unseen*: they test whether a netwo
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -134,7 +133,8 @@ def draw_pages(digits: Digits, count: int, seed: int = 0, *, new: bool = False) 
     return pages.to(digits.labels.device)
 
 
-class Agreement(NamedTuple):
+@dataclass(frozen=True)
+class Agreement:
     """How many digits, and how many whole pages, are read as asked; shares with 95 % Wilson intervals."""
 
     digits: float
