@@ -1,4 +1,4 @@
-"""Numbers a network can use: a timestep as a vector of waves, a label as a few learned tokens."""
+"""Numbers a network can use: a timestep as a vector of waves, a label as a few learned tokens, a word as one."""
 
 import math
 
@@ -64,3 +64,30 @@ class LabelEmbedding(nn.Module):
             label = torch.full((batch,), self.null_label, device=self.table.weight.device)
         check_range("label", label, self.num_classes + 1)
         return self.mlp(self.table(label)).view(batch, self.num_tokens, -1)
+
+
+class WordEmbedding(nn.Module):
+    """A prompt as one context token a word: a learned vector of the word plus one of its place, then a transformer.
+
+    token_i = word_i + position_i,   context = transformer(token_1 … token_L)
+
+    In the transformer (Vaswani et al. 2017; Rombach et al. 2022, section 3.3) words look at one another. Without
+    positions it would see them as a set. One extra row of the table is the null word; a prompt of null words, which
+    ``prompt=None`` means, is the null prompt of guidance.
+    """
+
+    def __init__(self, num_words: int, dim: int, length: int) -> None:
+        super().__init__()
+        self.null_word, self.length = num_words, length
+        self.table = nn.Embedding(num_words + 1, dim)
+        self.positions = nn.Parameter(torch.randn(length, dim))
+        self.transformer = nn.TransformerEncoderLayer(
+            dim, 2, 4 * dim, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+
+    def forward(self, prompt: Labels | None, batch: int) -> Float[Tensor, "batch word dim"]:
+        """(B, L) int64, 0 ... num_words (the last is the null word), or None -> (B, L, dim)."""
+        if prompt is None:
+            prompt = torch.full((batch, self.length), self.null_word, device=self.table.weight.device)
+        check_range("a word", prompt, self.null_word + 1)
+        return self.transformer(self.table(prompt) + self.positions)

@@ -4,6 +4,7 @@
 ``laptop``  real digits on two CPU cores in minutes
 ``full``    the homework's experiment: 30 epochs at width 64, for a GPU
 ``flow``    laptop's network, taught straight paths: notebook 08
+``words``   laptop's network in latents, told prompts: notebook 09; ``words-pixels`` is the same without the latents
 """
 
 import json
@@ -70,7 +71,8 @@ class UNetConfig:
     time_dim: int = 256  # length of the time vector
     context_dim: int = 64  # length of each label token
     context_tokens: int = 4  # 1 is the original homework's design, and is not attention: see notebook 02
-    num_classes: int = 10
+    num_classes: int = 10  # or words, where prompts are read
+    prompt_words: int = 0  # length of the prompts that it reads, one token a word; 0: it reads a label
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -83,7 +85,11 @@ class UNetConfig:
             raise ValueError(f"transformer_stages must lie in {stages}, but are {self.transformer_stages}.")
         counts = ("image_channels", "patch_size", "time_dim", "context_dim", "context_tokens", "num_classes")
         _hold(self, **{name: (getattr(self, name) >= 1, "at least 1") for name in counts})
-        _hold(self, dropout=(0 <= self.dropout < 1, "in [0, 1)"))
+        _hold(
+            self,
+            prompt_words=(self.prompt_words >= 0, "at least 0"),
+            dropout=(0 <= self.dropout < 1, "in [0, 1)"),
+        )
         fits = all(length >= 1 and length % self.side_multiple == 0 for length in self.image_size)
         _hold(self, image_size=(fits, f"a height and a width that are multiples of {self.side_multiple}"))
 
@@ -205,6 +211,12 @@ def current_names(values: dict[str, Any]) -> dict[str, Any]:
 # The network of laptop and of all that is compared with it.
 SMALL = UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_stages=(1,), time_dim=128)
 
+# The same network for pages of four digits: it reads prompts of five words, of a vocabulary of twelve.
+PAGES = replace(SMALL, image_size=(56, 56), num_classes=12, prompt_words=5)
+WORDS_RECIPE = TrainConfig(
+    learning_rate=3e-3, warmup_steps=200, decay="cosine", label_dropout=0.1, timestep_sampling="amplitude"
+)
+
 PROFILES = {
     "tiny": Profile(
         name="tiny",
@@ -256,6 +268,18 @@ PROFILES = {
             target="velocity",
             snapshot_epochs=(1, 2, 3),
         ),
+    ),
+    "words": Profile(
+        name="words",
+        unet=replace(PAGES, image_channels=2, image_size=(14, 14), patch_size=1),
+        train=replace(WORDS_RECIPE, epochs=8, max_images=30_000),
+        guidance_scale=1.5,
+    ),
+    "words-pixels": Profile(
+        name="words-pixels",
+        unet=PAGES,
+        train=replace(WORDS_RECIPE, epochs=5, max_images=15_000),
+        guidance_scale=1.5,
     ),
 }
 

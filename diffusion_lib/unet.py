@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffusion_lib.embeddings import LabelEmbedding, TimeEmbedding
+from diffusion_lib.embeddings import LabelEmbedding, TimeEmbedding, WordEmbedding
 from diffusion_lib.fast import TokenLinear, UpsampleConv2d
 from diffusion_lib.profiles import UNetConfig
-from diffusion_lib.shapes import Images, Labels, Timesteps, check_batch
+from diffusion_lib.shapes import Images, Labels, Timesteps, check_batch, check_prompts
 
 Map = Float[Tensor, "batch in_channel height width"]
 SameSide = Float[Tensor, "batch out_channel height width"]
@@ -145,8 +145,15 @@ class Stage(nn.Module):
         return x if self.transformer is None else self.transformer(x, context)
 
 
+def context_of(config: UNetConfig) -> nn.Module:
+    """What makes context tokens: of a prompt's words, or of a label."""
+    if config.prompt_words:
+        return WordEmbedding(config.num_classes, config.context_dim, config.prompt_words)
+    return LabelEmbedding(config.num_classes, config.context_dim, config.context_tokens)
+
+
 class UNet(nn.Module):
-    """Predicts the noise in x_t from x_t, t and a label."""
+    """Predicts the noise in x_t from x_t, t and a label, or a prompt."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -154,7 +161,7 @@ class UNet(nn.Module):
         widths = [config.width * m for m in config.multipliers]
         pixels = config.image_channels * config.patch_size**2
         self.time = TimeEmbedding(config.width, config.time_dim)
-        self.label = LabelEmbedding(config.num_classes, config.context_dim, config.context_tokens)
+        self.label = context_of(config)
         self.conv_in = nn.Conv2d(pixels, widths[0], 3, padding=1)
         self.down, self.downsamples = nn.ModuleList(), nn.ModuleList()
         self.up, self.upsamples = nn.ModuleList(), nn.ModuleList()
@@ -204,5 +211,7 @@ class UNet(nn.Module):
                 f"but has {tuple(x.shape)}."
             )
         check_batch("t", t, x.shape[0])
-        if label is not None:
+        if label is not None and self.config.prompt_words:
+            check_prompts(label, x.shape[0], self.config.prompt_words)
+        elif label is not None:
             check_batch("label", label, x.shape[0])

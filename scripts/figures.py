@@ -1,5 +1,6 @@
 """The figures of the README and the write-up, drawn from shipped weights, logs and scores. No data set is needed."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -11,10 +12,12 @@ from diffusion_lib.consistency import sample_ends
 from diffusion_lib.diffusion import ddpm_loss, p_sample, q_sample
 from diffusion_lib.editing import windowed
 from diffusion_lib.guidance import clipped, guided
+from diffusion_lib.latents import generate_latents
 from diffusion_lib.samplers import denoiser, generate, last, sample_ddim
 from diffusion_lib.showing.diagrams import beside_code, unet_diagram
 from diffusion_lib.showing.viz import Picture, heat_map, image_grid, learning_curve, lines, sample_grid
 from diffusion_lib.training.checkpoints import (
+    load_autoencoder,
     load_classifier,
     load_pretrained,
     load_snapshots,
@@ -22,6 +25,13 @@ from diffusion_lib.training.checkpoints import (
     shipped_quality,
 )
 from diffusion_lib.unet import Stage
+from diffusion_lib.words import encode
+
+PROMPTS = (  # below and above; "one four", "nine two", "five eight" and "seven zero" never stood side by side
+    "three one above four seven", "four seven below three one", "four seven above three one",
+    "three one below four seven", "one four above nine two", "five eight below seven zero",
+    "six six above two three", "eight nine below zero five",
+)  # fmt: skip
 
 
 def samples() -> Picture:
@@ -69,6 +79,18 @@ def one_look() -> Picture:
     }
     alt = "Digits 0 to 9 from the same noise. Top: one look. Middle: two. Bottom: 50 looks of the guided teacher."
     return image_grid(torch.cat([last(walk) for walk in walks.values()]), alt, columns=10, row_titles=[*walks])
+
+
+def prompts() -> Picture:
+    """Eight pages of four digits, drawn from their prompts in latents."""
+    trained, texts = load_pretrained("words"), PROMPTS
+    images = generate_latents(
+        trained.model, trained.schedule, encode(texts), load_autoencoder(), trained.profile.sample_steps,
+        guidance_scale=trained.profile.guidance_scale,
+    )  # fmt: skip
+    titles = [f"{first}\n{then}" for first, then in (re.split(r" (?=\w+ \w+$)", text) for text in texts)]
+    alt = "Eight pages of four digits under the prompts that they were drawn from: " + "; ".join(texts) + "."
+    return image_grid(images, alt, columns=4, titles=titles, size=1.7)
 
 
 def strips() -> Picture:
@@ -244,6 +266,7 @@ FIGURES: dict[str, Callable[[], Picture]] = {
     "samples": samples,
     "both_ways": both_ways,
     "one_look": one_look,
+    "prompts": prompts,
     "strips": strips,
     "two_networks": two_networks,
     "forward_code": forward_code,

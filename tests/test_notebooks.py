@@ -36,7 +36,7 @@ def outputs(book):
 
 def test_there_are_nine_and_a_toy_and_they_are_valid():
     assert [p.stem for p in [*LESSONS, TOY]] == [p.stem for p in NOTEBOOKS]
-    assert [p.name[:2] for p in LESSONS] == ["01", "02", "03", "04", "05", "06", "07", "08", "10"]
+    assert [p.name[:2] for p in LESSONS] == ["01", "02", "03", "04", "05", "06", "07", "08", "09", "10"]
     for path in NOTEBOOKS:
         nbformat.validate(nbformat.read(path, as_version=4))
 

@@ -46,6 +46,19 @@ def test_one_look_and_two_are_told_as_measured():
     assert re.findall(r"\d+\.\d+", told) == [*expected, f"{seconds['2']:.2f}", f"{seconds['1']:.2f}"]
 
 
+def test_prompts_are_told_as_measured():
+    measured = json.loads((WEIGHTS / "words.quality.json").read_text())
+    rows = {row["prompts"]: row for row in measured["rows"] if row["row"] == "words"}
+    told, expected = README.split("Asked in words", 1)[1].split("The weights", 1)[0], []
+    for key in ("digits", "pages"):
+        for kind in ("seen", "unseen"):
+            expected += [f"{100 * share:.1f}" for share in (rows[kind][key], *rows[kind][f"{key}_range"])]
+    seen = rows["seen"]
+    assert re.findall(r"\d+\.\d+", told) == [*expected, f"{seen['spread']:.2f}", f"{seen['seconds']:.2f}"]
+    minutes = [round(measured["training"][part]["cpu_seconds"] / 60) for part in ("words", "autoencoder")]
+    assert f"took {minutes[0]} minutes of one core, and {minutes[1]} for the autoencoder" in README
+
+
 def test_the_memory_of_each_notebook_is_told_and_fits_a_hub_of_two_gigabytes():
     limit = runpy.run_path(str(ROOT / "scripts" / "run_notebooks.py"))["MOST_MEMORY"]
     told = re.search(r"^\| GiB \|(.*)\|$", README, re.MULTILINE)[1].split("|")

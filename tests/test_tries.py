@@ -15,6 +15,7 @@ from diffusion_lib.metrics import in_batches, label_agreement, within_class_spre
 from diffusion_lib.oracles import finite_set_oracle
 from diffusion_lib.schedules import NoiseSchedule, gather, linear_betas, straight_betas
 from diffusion_lib.showing import try_it
+from diffusion_lib.words import asked, encode
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ HERE = {
     "torch": torch, "try_it": try_it, "q_sample": q_sample, "NoiseSchedule": NoiseSchedule, "device": "cpu",
     "timestep_embedding": timestep_embedding, "in_batches": in_batches, "label_agreement": label_agreement,
     "within_class_spread": within_class_spread, "path_time": path_time, "straight_path": straight_path,
-    "as_velocity": as_velocity, "finite_set_oracle": finite_set_oracle,
+    "as_velocity": as_velocity, "finite_set_oracle": finite_set_oracle, "asked": asked,
 }  # fmt: skip
 BLANKS = {  # notebook, cell: the right line, then what students write
     ("01_forward_process", "01-07b"): [
@@ -113,6 +114,19 @@ BLANKS = {  # notebook, cell: the right line, then what students write
         "x - gamma @ xy",
         "(x - xy.mean(dim=0)) / tau",  # every point alike
     ],
+    ("09_labels_to_words", "09-06"): [
+        "torch.cat([prompt[:, 3:], prompt[:, :2]], dim=1)",
+        "torch.cat([prompt[:, :2], prompt[:, 3:]], dim=1)",  # as if they said "above"
+        "prompt[:, [4, 3, 1, 0]]",  # the rows backwards
+        "prompt[:, 1:]",
+    ],
+    ("09_labels_to_words", "09-39"): [
+        "raw / raw.std()",
+        "raw * raw.std()",
+        "raw / raw.var()",
+        "raw / raw.std(dim=(0, 2, 3), keepdim=True)",  # each channel by its own
+        "(raw - raw.mean()) / raw.std()",
+    ],
     ("10_what_people_do", "10-04"): [
         "mask * (alpha_bar.sqrt() * known + (1 - alpha_bar).sqrt() * noise) + (1 - mask) * x",
         "(1 - mask) * (alpha_bar.sqrt() * known + (1 - alpha_bar).sqrt() * noise) + mask * x",
@@ -151,6 +165,9 @@ def test_each_blank_takes_the_right_line_and_no_other(place, capsys):
         "points": images(9, 2, 1, 1, dtype=torch.float32),
         "x_tau": images(2, 1, 4, 4), "v": images(2, 1, 4, 4, seed=1), "velocity": lambda _model, x, _t: x.sin(),
         "gather": gather, "path_end": path_end, "inpaint_step": inpaint_step,
+        "prompts": encode(["three one above four seven"]),
+        "x": images(3, 2, 4, 4) * torch.tensor([2.0, 5.0]).view(2, 1, 1) + 1,
+        "autoencoder": SimpleNamespace(encode=lambda x: SimpleNamespace(mean=x)),
     }  # fmt: skip
     for line in ["...", *BLANKS[place]]:
         exec(source.replace("= ...  # your line", f"= {line}  #"), dict(here))

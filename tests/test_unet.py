@@ -132,9 +132,11 @@ def test_attention_equals_the_formula():
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_builds_and_keeps_the_shape(name):
-    model = UNet(PROFILES[name].unet)
+    model, config = UNet(PROFILES[name].unet), PROFILES[name].unet
+    (_, t, label), x = batch(), torch.zeros(2, *model.image_shape)
+    label = torch.arange(2 * config.prompt_words).view(2, -1) if config.prompt_words else label
     with torch.no_grad():
-        assert model(*batch()).shape == (2, 1, 28, 28)
+        assert model(x, t, label).shape == x.shape
 
 
 def test_label_none_is_the_null_label():

@@ -123,6 +123,8 @@ class Listing:
 
 def operations(model: UNet) -> Listing:
     """What ``model.forward`` does to one image, in order; the last operation makes the predicted noise."""
+    if not isinstance(model.label, LabelEmbedding):
+        raise TypeError(f"the engine reads labels; {type(model.label).__name__} makes tokens of something else.")
     (channels, height, width), patch = model.image_shape, model.config.patch_size
     made = Listing({"x": [channels, height, width], "t": [1], "label": [1]})
     time, context = made.time("time", model.time), made.label("label", model.label)

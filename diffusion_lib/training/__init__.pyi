@@ -1,6 +1,7 @@
 from .checkpoints import (
     CheckpointError,
     Pretrained,
+    load_autoencoder,
     load_classifier,
     load_model,
     load_pretrained,
@@ -12,7 +13,7 @@ from .checkpoints import (
 )
 from .history import History
 from .loop import Trained, Trainer, default_device, fit
-from .recipe import drop_labels, ema_update, held_out_loss, learning_rate, uniform, weighted
+from .recipe import drop_labels, drop_prompts, ema_update, held_out_loss, learning_rate, uniform, weighted
 
 __all__ = [
     "CheckpointError",
@@ -22,10 +23,12 @@ __all__ = [
     "Trainer",
     "default_device",
     "drop_labels",
+    "drop_prompts",
     "ema_update",
     "fit",
     "held_out_loss",
     "learning_rate",
+    "load_autoencoder",
     "load_classifier",
     "load_model",
     "load_pretrained",

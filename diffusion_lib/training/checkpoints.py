@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from diffusion_lib.data import to_float
 from diffusion_lib.diffusion import LabelledModel
+from diffusion_lib.latents import Autoencoder
 from diffusion_lib.metrics import DigitClassifier
 from diffusion_lib.profiles import Profile
 from diffusion_lib.schedules import NoiseSchedule, make_schedule
@@ -132,7 +133,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> Pretrain
 
 def load_pretrained(name: str = "laptop", device: torch.device | str = "cpu") -> Pretrained:
     """The weights that ship with the library, trained on MNIST. No network is needed."""
-    names = sorted({p.stem for p in WEIGHTS.glob("*.safetensors") if "." not in p.stem} - {"classifier"})
+    names = sorted({p.stem for p in WEIGHTS.glob("*.safetensors") if "." not in p.stem} - {"classifier", "autoencoder"})
     if name not in names:
         raise ValueError(f"no shipped weights {name!r}; choose one of {', '.join(names)}.")
     return load_model(WEIGHTS / f"{name}.safetensors", device)
@@ -156,6 +157,15 @@ def load_snapshots(name: str = "laptop") -> dict[int, Tensor]:
     """
     tensors, _ = load_tensors(WEIGHTS / f"{name}.snapshots.safetensors")
     return {int(epoch): to_float(images) for epoch, images in sorted(tensors.items(), key=lambda item: int(item[0]))}
+
+
+def load_autoencoder(device: torch.device | str = "cpu") -> Autoencoder:
+    """The autoencoder of pages that ships with the library, in eval mode on ``device``; its ``scale`` is in it."""
+    path = WEIGHTS / "autoencoder.safetensors"
+    tensors, info = load_tensors(path)
+    autoencoder = Autoencoder(info["channels"])
+    load_into(autoencoder, {name: tensor.float() for name, tensor in tensors.items()}, path)
+    return autoencoder.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def load_classifier(device: torch.device | str = "cpu") -> DigitClassifier:

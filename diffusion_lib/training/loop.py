@@ -32,6 +32,7 @@ from diffusion_lib.training.recipe import (
     DrawT,
     Loss,
     drop_labels,
+    drop_prompts,
     ema_update,
     held_out_loss,
     learning_rate,
@@ -117,7 +118,8 @@ class Trainer:
         All that is random is drawn for the whole batch. Then each process of the team takes its share.
         """
         x_start, label = self.train_digits[index]
-        label = drop_labels(label, self.null_label, self.config.label_dropout)
+        drop = drop_labels if label.ndim == 1 else drop_prompts
+        label = drop(label, self.null_label, self.config.label_dropout)
         t = self.draw_t(self.schedule, torch.rand(len(index), device=self.device))
         batch = (x_start, label, t, torch.randn_like(x_start))
         x_start, label, t, noise = (self.team.share(whole) for whole in batch)

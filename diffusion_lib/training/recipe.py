@@ -45,6 +45,12 @@ def drop_labels(label: Labels, null_label: int, share: float) -> Labels:
     return label.where(torch.rand(label.shape, device=label.device) >= share, null_label)
 
 
+def drop_prompts(prompt: Labels, null_word: int, share: float) -> Labels:
+    """:func:`drop_labels` for prompts, (B, L): a whole prompt becomes null words, or stays as it is."""
+    first = drop_labels(prompt[:, 0], null_word, share)
+    return prompt.where((first != null_word)[:, None], null_word)
+
+
 def uniform(schedule: NoiseSchedule, u: Tensor) -> Timesteps:
     """t for ``u`` ~ U[0, 1), (B,): all of 0 ... T-1 equally likely (DDPM Algorithm 1, line 3)."""
     return (u * len(schedule)).long().clamp(max=len(schedule) - 1)
