@@ -108,6 +108,11 @@ EXERCISES = (
         "put the known pixels back into x_prev, noised to the level t_prev at which it has arrived",
         gives_away=("10-04", "10-05"),
     ),
+    Exercise(
+        "P.11", "encode_scaled", "diffusion_lib.latents:encode_scaled", "09_labels_to_words",
+        "09, 9.7 A smaller picture",
+        "return the means that the encoder gives, brought to variance 1 by the scale",
+    ),
 )  # fmt: skip
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
 REREAD = {exercise.name: exercise.reread for exercise in EXERCISES}
