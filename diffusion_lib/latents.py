@@ -93,7 +93,12 @@ def latent_scale(model: Autoencoder, x: Images) -> Tensor:
 
 @torch.no_grad()
 def encode_scaled(model: Autoencoder, x: Images, scale: Tensor | float) -> Latents:
-    """Latents of variance 1, which is what a noise schedule expects: z = μ(x) / scale."""
+    """Latents of variance 1, which is what a noise schedule expects (Rombach et al. 2022, appendix G).
+
+    z = μ(x) / scale   with μ(x) the mean of the encoder
+
+    ``x`` (B, 1, H, W) in [-1, 1]. Returns (B, channels, H / 4, W / 4).
+    """
     return model.encode(x).mean / scale
 
 

@@ -35,8 +35,8 @@ def student_notebook(book: dict[str, Any], stem: str, assignment: Assignment) ->
         cells.append(_cell(cell["cell_type"], cell["id"], source))
         for name in [name for name in here if _shows(get(name), source)]:
             cells += _exercise_cells(get(name), here.pop(name))
-    for name, points in here.items():  # no cell shows it: at the end of the section that tells of it
-        end = _section(cells, stem, get(name).reread.partition(", ")[2])[1]
+    for name, points in here.items():  # no cell shows it
+        end = _section(cells, stem, get(name).after or get(name).reread.partition(", ")[2])[1]
         cells[end:end] = _exercise_cells(get(name), points)
     if stem in NOTES:
         section, text = NOTES[stem]

@@ -183,6 +183,9 @@ def test_unlisted_wrong_code_fails_with_evidence():
     assert not verdict.mistakes
     assert "t = T/4" in repr(verdict)
     assert "should be" in repr(verdict)
+    verdict = check("euler_step", lambda x, tau, tau_next, u: 0.7 * x)  # it knows no level
+    assert "image 1, image 2" in repr(verdict)
+    assert "t = T/4" not in repr(verdict)
 
 
 def right_but_in_place(schedule, x_start, t, noise):

@@ -206,6 +206,7 @@ FORMULAS = {  # a piece that no other way of telling holds
     "flow_loss": "(ε − x_0)",
     "euler_step": "(τ' − τ)",
     "inpaint_step": "(1 − m)",
+    "encode_scaled": "μ(x)",
 }
 SHAPES = re.compile(r"\(B,[^)]*\)|\[-1, 1\]|0 \.\.\. T-1|scalar")
 

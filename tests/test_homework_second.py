@@ -16,7 +16,7 @@ from grader.trees import stub
 ASSIGNMENT = (ROOT / "homework" / "assignment.toml").read_text(encoding="utf-8")
 SETS = {
     "second": ("attention", "ddim_step", "guided", "label_tokens", "decoder"),
-    "third": ("flow_loss", "euler_step", "inpaint_step"),
+    "third": ("flow_loss", "euler_step", "inpaint_step", "encode_scaled"),
 }
 ALL = [name for names in SETS.values() for name in names]
 SPOILT = {  # a hand-in for each row: file, what is right, what is wrong, exercise
@@ -31,6 +31,7 @@ SPOILT = {  # a hand-in for each row: file, what is right, what is wrong, exerci
     "third": (
         ("guidance.py", "torch.lerp(eps_u, eps_c, scale)", "eps_c + scale * (eps_c - eps_u)", "guided"),
         ("editing.py", "noised.where(mask > 0, x_prev)", "noised.where(mask < 1, x_prev)", "inpaint_step"),
+        ("latents.py", "model.encode(x).mean / scale", "model.encode(x).mean * scale", "encode_scaled"),
     ),
 }  # fmt: skip
 

@@ -179,8 +179,9 @@ def _evidence(entry: Entry, seen: Observation, failed: list[str], accepted: Tens
 
 
 def _by_level(case: str, got: Tensor, wanted: Tensor) -> str:
-    """Where in the batch two answers differ, and how much they spread there."""
-    names = ("t = 0", "t = 1", "t = T/4", "t = T/2", "t = T − 1")
+    """Where in the batch two answers differ, and how much they spread there; levels are told where the case has any."""
+    levels = ("t = 0", "t = 1", "t = T/4", "t = T/2", "t = T − 1")
+    names = levels if "T = " in case else [f"image {i}" for i in range(1, 6)]
     wrong = [i for i in range(5) if not bool(close(case, got[i], wanted[i]).all())]
     shown = wrong[len(wrong) // 2] if wrong else 0
     expected, received = wanted[shown].std().item(), got[shown].std().item()

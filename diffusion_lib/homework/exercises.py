@@ -27,6 +27,7 @@ class Exercise:
     task: str  # what the stub says
     begins: str = ""  # with this statement the student's part begins; by default with the first
     shown: str = ""  # what the notebook shows in place of the function itself
+    after: str = ""  # where no cell shows it, it stands at the end of this section; by default of the one to reread
     gives_away: tuple[str, ...] = ()  # ids of cells that students get after the deadline where this is handed out
 
     @property
@@ -107,6 +108,12 @@ EXERCISES = (
         "10, 10.1 Known pixels, put back",
         "put the known pixels back into x_prev, noised to the level t_prev at which it has arrived",
         gives_away=("10-04", "10-05"),
+    ),
+    Exercise(
+        "P.11", "encode_scaled", "diffusion_lib.latents:encode_scaled", "09_labels_to_words",
+        "09, 9.9 Broken on purpose: latents that are not scaled",
+        "return the means that the encoder gives, brought to variance 1 by the scale",
+        after="9.4 Broken on purpose: word order lost",
     ),
 )  # fmt: skip
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}

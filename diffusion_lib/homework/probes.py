@@ -11,6 +11,7 @@ from torch import Tensor
 from diffusion_lib.homework.probes_decoder import decoder, label_tokens
 from diffusion_lib.homework.probes_editing import inpaint_step
 from diffusion_lib.homework.probes_flow import euler_step, flow_loss
+from diffusion_lib.homework.probes_latents import encode_scaled
 from diffusion_lib.homework.probes_loss import ddpm_loss
 from diffusion_lib.homework.probes_network import attention, guided, res_block, timestep_embedding
 from diffusion_lib.homework.probing import (
@@ -127,7 +128,7 @@ PROBES: dict[str, Callable[[Callable[..., Any], int], Observation]] = {
     "q_sample": q_sample, "ddpm_loss": ddpm_loss, "p_sample": p_sample, "timestep_embedding": timestep_embedding,
     "res_block": res_block, "attention": attention, "ddim_step": ddim_step, "guided": guided,
     "label_tokens": label_tokens, "decoder": decoder, "flow_loss": flow_loss, "euler_step": euler_step,
-    "inpaint_step": inpaint_step,
+    "inpaint_step": inpaint_step, "encode_scaled": encode_scaled,
 }  # fmt: skip
 
 

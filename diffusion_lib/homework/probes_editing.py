@@ -10,6 +10,7 @@ from diffusion_lib.homework.probing import (
     SHAPE,
     SIXFOLD,
     Observation,
+    levels,
     normal,
     on_copies,
     schedules,
@@ -26,7 +27,7 @@ def inpaint_step(f: Callable[..., Tensor], key: int) -> Observation:
     x, known, noise = normal(*SHAPE, key=key), 2 * uniform(*SHAPE, key=key + 1) - 1, normal(*SHAPE, key=key + 2)
     own, square = _mask(5, 1, 3, 4, key=key + 3), normal(3, 3, 3, 3, key=key + 4)
     for name, schedule in schedules().items():
-        seen.case(f"S {name}", partial(f, schedule, x, known, own, _arrivals(schedule), noise))
+        seen.case(f"S {name}, t_prev = t − 1", partial(f, schedule, x, known, own, _arrivals(schedule), noise))
     short = schedules()["T = 40"]
     t_prev = _arrivals(short)
     seen.case("S one mask for all images", lambda: f(short, x, known, _mask(1, 1, 3, 4, key=key + 5), t_prev, noise))
@@ -47,9 +48,8 @@ def inpaint_step(f: Callable[..., Tensor], key: int) -> Observation:
 
 
 def _arrivals(schedule: NoiseSchedule) -> Tensor:
-    """Where a jump may have arrived: the clean image, 0, 3, T/2, T-2."""
-    T = len(schedule)
-    return torch.tensor([-1, 0, 3, T // 2, T - 2])
+    """One below each of :func:`levels`; -1 is the clean image."""
+    return levels(schedule) - 1
 
 
 def _mask(*shape: int, key: int) -> Tensor:

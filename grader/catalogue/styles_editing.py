@@ -1,4 +1,4 @@
-"""Honest styles of inpainting's step."""
+"""Honest styles of what surrounds a trained network: inpainting's step, the way into latent space."""
 
 import torch
 
@@ -69,3 +69,55 @@ def inpaint_masked_parts(schedule, x_prev, known, mask, t_prev, noise):
 def inpaint_float64(schedule, x_prev, known, mask, t_prev, noise):
     wide = [v.double() for v in (x_prev, known, mask)]
     return inpaint_where(schedule, *wide, t_prev, noise.double()).to(x_prev.dtype)
+
+
+@style("encode_scaled")
+def latent_plain(model, x, scale):
+    return model.encode(x).mean / scale
+
+
+@style("encode_scaled")
+def latent_unpacked(model, x, scale):
+    mean, _ = model.encode(x)
+    return torch.div(mean, scale)
+
+
+@style("encode_scaled")
+def latent_by_index(model, x, scale):
+    return (1 / scale) * model.encode(x)[0]
+
+
+@style("encode_scaled")
+def latent_of_the_layers(model, x, scale):
+    mean, _log_variance = model.encoder(x).chunk(2, dim=1)
+    return mean.div(scale)
+
+
+@style("encode_scaled")
+def latent_of_the_first_channels(model, x, scale):
+    return model.encoder(x)[:, : model.channels] / scale
+
+
+@style("encode_scaled")
+def latent_each_image(model, x, scale):
+    return torch.cat([model.encode(image[None]).mean for image in x]) / scale
+
+
+@style("encode_scaled")
+def latent_in_place_on_its_own(model, x, scale):
+    with torch.no_grad():
+        z = model.encode(x).mean.clone()
+        z /= scale
+    return z
+
+
+@style("encode_scaled")
+def latent_scale_as_a_tensor(model, x, scale):
+    z = model.encode(x).mean
+    return z * torch.as_tensor(scale).to(z).reciprocal()
+
+
+@style("encode_scaled")
+def latent_float64(model, x, scale):
+    mean = model.encode(x).mean
+    return (mean.double() / float(scale)).to(mean.dtype)

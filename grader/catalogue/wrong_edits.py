@@ -1,4 +1,4 @@
-"""Wrong versions of what is done with a trained network: inpaint_step."""
+"""Wrong versions of what surrounds a trained network: inpaint_step, encode_scaled."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -78,7 +78,59 @@ _i: list[Any] = [
     ("the caller's image is changed in place", "x_prev belongs to the caller.", {"mix": _replaced_in_place}),
 ]  # fmt: skip
 
+
+# encode_scaled
+def _encode_scaled(p: Any) -> Callable[..., Any]:
+    def f(model, x, scale):
+        z = p["latent"](model.encode(p["image"](x, scale)))
+        return p["end"](p["divide"](p["centre"](z), p["scale"](model, scale, z)))
+
+    return f
+
+
+def _drawn(code):
+    return code.mean + (0.5 * code.log_variance).exp() * torch.randn_like(code.mean)
+
+
+_E = {
+    "image": lambda x, scale: x,
+    "latent": lambda code: code.mean,
+    "centre": lambda z: z,
+    "scale": lambda model, scale, z: scale,
+    "divide": lambda z, scale: z / scale,
+    "end": lambda z: z,
+}
+_e: list[Any] = [
+    ("multiplied by the scale", "Latents have the spread scale. Which spread have yours after it?",
+     {"divide": lambda z, scale: z * scale}),
+    ("divided by the scale's square", "Is the scale a spread, or a variance?",
+     {"divide": lambda z, scale: z / scale**2}),
+    ("divided by the scale's root", "Is the scale a spread, or a variance?",
+     {"divide": lambda z, scale: z / scale**0.5}),
+    ("the latents are not scaled", "Which spread does a noise schedule expect of its data?",
+     {"divide": lambda z, scale: z}),
+    ("the image is scaled, not its latent", "What should have variance 1: what the encoder sees, or what it says?",
+     {"image": lambda x, scale: x / scale, "divide": lambda z, scale: z}),
+    ("the image is moved to [0, 1]", "Which range were the encoder's images in, when it was trained?",
+     {"image": lambda x, scale: (x + 1) / 2}),
+    ("a mean is subtracted", "decode_scaled has one number to undo this with. What else would it need?",
+     {"centre": lambda z: z - z.mean()}, {"centre": lambda z: z - z.mean(dim=(0, 2, 3), keepdim=True)},
+     {"centre": lambda z: z - z.mean(dim=(1, 2, 3), keepdim=True)}),
+    ("a latent is drawn", "Should an image that is encoded twice be two latents?", {"latent": _drawn}),
+    ("the log variance is taken for the mean", "A code says two things of each latent. Which of them is a latent?",
+     {"latent": lambda code: code.log_variance}),
+    ("the spread of the batch stands for the scale", "Should an image's latent depend on the images beside it?",
+     {"scale": lambda model, scale, z: z.std()}),
+    ("each image has its own scale", "Where would the decoder learn the scale of a latent that nobody encoded?",
+     {"scale": lambda model, scale, z: z.std(dim=(1, 2, 3), keepdim=True)}),
+    ("each channel has its own scale", "The scale is one number, for all channels.",
+     {"scale": lambda model, scale, z: z.std(dim=(0, 2, 3), keepdim=True)}),
+    ("the model's scale, whatever is given", "scale is an argument.", {"scale": lambda model, scale, z: model.scale}),
+    ("the latents are clamped", "Images end at −1 and 1. Where does a latent end?",
+     {"end": lambda z: z.clamp(-1, 1)}, {"end": lambda z: z.clamp(-3, 3)}),
+]  # fmt: skip
+
 EDITS = SimpleNamespace(
-    templates={"inpaint_step": (_inpaint_step, _I)},
-    mistakes=[("inpaint_step", *entry) for entry in _i],
+    templates={"inpaint_step": (_inpaint_step, _I), "encode_scaled": (_encode_scaled, _E)},
+    mistakes=[("inpaint_step", *entry) for entry in _i] + [("encode_scaled", *entry) for entry in _e],
 )
