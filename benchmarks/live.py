@@ -113,7 +113,7 @@ def ends(times: list[float], unit: float = 1.0) -> str:
 def report(found: dict[str, Any], scripts: str, version: str) -> str:
     """benchmarks/live.md."""
     usable, ready = zip(*found["start"], strict=True)
-    weights = len(re.search(r'"weights": "([^"]*)"', scripts)[1])  # type: ignore[index]
+    weights = [len(text) / 2**20 for text in re.findall(r'"weights": "([^"]*)"', scripts)]
     return f"""# How fast the live page is
 
 `python benchmarks/live.py`: headless Chromium {version} on an {platform.machine()} CPU with
@@ -132,8 +132,9 @@ Memory of the page's process: {found["before"]:.0f} MiB before the {DIGITS} digi
 
 Training on a ring of 40 points ends after ten seconds or 3,000 steps. {found["trained"]}
 
-Size: the scripts, the network and the tables are {len(scripts.encode()) / 2**20:.2f} MiB of text, of which
-{weights / 2**20:.2f} MiB are weights; {len(gzip.compress(scripts.encode())) / 2**20:.2f} MiB compressed.
+Size: the scripts, the networks and the tables are {len(scripts.encode()) / 2**20:.2f} MiB of text, of which
+{sum(weights):.2f} MiB are the weights of {len(weights)} networks; compressed,
+{len(gzip.compress(scripts.encode())) / 2**20:.2f} MiB. The page reads the weights of a network when that network is chosen; at the start only the first one's.
 {EARLIER}"""
 
 
