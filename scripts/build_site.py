@@ -21,11 +21,13 @@ from typing import Any
 import live_page
 from reading_times import WORDS_A_MINUTE, spoken
 
+from diffusion_lib.showing.widgets import NO_KERNEL
 from grader.catalogue.mistakes import MISTAKES, Mistake
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "site"
 PICTURE = '<img src="data:image/png;base64,{data}" alt="{alt}">'
+PAD = '<a href="../live.html#draw-a-digit">Draw a digit here, in the browser</a>: the same pad, without a kernel.'
 TOC = """
 ```{toctree}
 :hidden:
@@ -80,7 +82,9 @@ def mathjax() -> Path:
 
 
 def readable(book: dict[str, Any]) -> dict[str, Any]:
-    """A notebook whose pictures carry their alt text where a page shows it, without links that lead out of the site."""
+    """A notebook as a page of the site: its pictures carry their alt text, its pad is a link to the one that works
+    here, and no link leads out of the site.
+    """
     for cell in book["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = inside("".join(cell["source"]))
@@ -89,6 +93,8 @@ def readable(book: dict[str, Any]) -> dict[str, Any]:
             if "image/png" in data and alt:
                 png = "".join(data.pop("image/png")).strip()
                 data["text/html"] = PICTURE.format(data=png, alt=escape(alt))
+            if NO_KERNEL in "".join(data.get("text/html", "")):
+                data["text/html"] = f"<p>{PAD}</p>"
     return book
 
 

@@ -1,4 +1,4 @@
-"""What the page `live` carries: its scripts, the shipped network, the tables of wrong samplers, and test digits.
+"""What the page `live` carries: its scripts, the shipped networks, the tables of wrong samplers, and test digits.
 
     python scripts/live_page.py
 
@@ -28,6 +28,40 @@ SITE = Path(__file__).parents[1] / "site"
 LIVE = SITE / "live"
 SKETCH = Path(__file__).parents[1] / "diffusion_lib" / "showing" / "sketch.js"
 EXAMPLES = 5  # test digits of each label
+# What the reader chooses among: which weights, how they walk from noise to a digit, how many steps are taken at first
+# and at most, which settings matter to the walk, whether the network can do without a label, and what it is.
+NETWORKS: tuple[dict[str, Any], ...] = (
+    {
+        "key": "laptop",
+        "title": "laptop: guesses the noise",
+        "walk": "ddim",
+        "steps": [20, 1000],
+        "settings": ["guidance", "η"],
+        "any": True,
+        "text": "The network of notebooks 03 to 06. It guesses the noise in a picture, and each DDIM step takes some "
+        "of it off.",
+    },
+    {
+        "key": "flow",
+        "title": "straight paths: guesses the velocity",
+        "walk": "straight",
+        "steps": [8, 100],
+        "settings": ["guidance"],
+        "any": True,
+        "text": "The network of notebook 08. It guesses the velocity, noise minus digit, along a straight path, and "
+        "each step walks a straight piece. No fresh noise comes in on the way, so η has no say.",
+    },
+    {
+        "key": "one-step",
+        "title": "one look: guesses the end",
+        "walk": "ends",
+        "steps": [1, 2],
+        "settings": [],
+        "any": False,
+        "text": "The network of notebook 07, which learned from laptop's steps to say at once where they end. A second "
+        "step noises that answer and asks again. Guidance was learned along with the rest, so there is none to set.",
+    },
+)
 WORKER = [LIVE / f"{name}.js" for name in ("wasm", "engine", "diffusion", "points", "worker")]
 PARTS = ("diffusion", "mnist", "points", "client", "controls", "pad", "grow", "compare", "train", "page")
 PAGE = [SKETCH, *(LIVE / f"{name}.js" for name in PARTS)]
@@ -44,11 +78,16 @@ def joined(paths: list[Path]) -> str:
 
 
 def scripts(known: dict[str, Any]) -> str:
-    """The three scripts of the page: what it knows as JSON, its thread as text, and what starts both."""
-    data = json.dumps(known, ensure_ascii=False).replace("<", "\\u003c")
+    """The scripts of the page: what it knows as JSON, its thread as text, and what starts both.
+
+    Each network but the first lies in a script of its own, which the page reads when that network is chosen.
+    """
+    data = {"live-data": {name: value for name, value in known.items() if name != "others"}}
+    data |= {f"live-network-{key}": description for key, description in known["others"].items()}
+    texts = {name: json.dumps(value, ensure_ascii=False).replace("<", "\\u003c") for name, value in data.items()}
     return (
-        f'<script type="application/json" id="live-data">{data}</script>\n'
-        f'<script type="text/plain" id="live-worker">{joined(WORKER)}</script>\n'
+        "".join(f'<script type="application/json" id="{name}">{text}</script>\n' for name, text in texts.items())
+        + f'<script type="text/plain" id="live-worker">{joined(WORKER)}</script>\n'
         f'<script type="module">{joined(PAGE)}</script>'
     )
 
@@ -56,16 +95,24 @@ def scripts(known: dict[str, Any]) -> str:
 @cache
 def known() -> dict[str, Any]:
     """:func:`contents` with the weights that ship."""
-    return contents(load_pretrained())
+    return contents({network["key"]: load_pretrained(network["key"]) for network in NETWORKS})
 
 
-def contents(trained: Pretrained) -> dict[str, Any]:
-    """Everything that the page knows and does not compute."""
+def carried(trained: Pretrained) -> dict[str, Any]:
+    """A network and its schedule, as the page's thread takes them."""
+    return {**describe(trained.model), "betas": trained.schedule.betas.double().tolist()}
+
+
+def contents(shipped: dict[str, Pretrained]) -> dict[str, Any]:
+    """Everything that the page knows and does not compute. The first network is the one of all its parts."""
+    trained, *_ = shipped.values()
     tables, measured = sampler_tables(trained.schedule), json.loads((SITE / "symptoms.json").read_text("utf-8"))
     for exercise, table in tables.items():
         table["measured"] = measured[f"{exercise}/correct"]
     return {
-        "model": {**describe(trained.model), "betas": trained.schedule.betas.double().tolist()},
+        "model": carried(trained),
+        "others": {network["key"]: carried(shipped[network["key"]]) for network in NETWORKS[1:]},
+        "networks": [network | setting(shipped[network["key"]]) for network in NETWORKS],
         "names": list(trained.profile.data.class_names),
         "scale": trained.profile.guidance_scale,
         "digitBytes": digits() if trained.profile.data == DataConfig() else "",
@@ -73,6 +120,11 @@ def contents(trained: Pretrained) -> dict[str, Any]:
         "mistakes": mistakes(tables, measured),
         "training": {"betas": cosine_betas(100).tolist(), "steps": 3000, "seconds": 10},  # or what is over sooner
     }
+
+
+def setting(trained: Pretrained) -> dict[str, Any]:
+    """What the weights' card says of drawing with them; ``levels`` of the looks, if the network was taught some."""
+    return {"scale": trained.profile.guidance_scale, "levels": trained.card.get("levels")}
 
 
 def mistakes(tables: dict[str, Any], measured: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,13 +11,15 @@ import torch
 from conftest import ROOT, images
 from lab_server import NEEDS_CHROMIUM, keep
 
+from diffusion_lib.consistency import path_end, sample_ends
 from diffusion_lib.data import like_mnist, to_bytes
 from diffusion_lib.diffusion import ddim_step, p_sample, predict_eps, predict_x_start, q_sample
+from diffusion_lib.flow import even_levels, path_times, sample_flow
 from diffusion_lib.guidance import guided
 from diffusion_lib.oracles import finite_set_oracle
 from diffusion_lib.profiles import UNetConfig
 from diffusion_lib.samplers import ddim_timesteps, denoiser, last, sample_ddim
-from diffusion_lib.schedules import NoiseSchedule, cosine_betas, linear_betas
+from diffusion_lib.schedules import NoiseSchedule, cosine_betas, linear_betas, straight_betas
 from diffusion_lib.showing.exporting import describe
 from diffusion_lib.training.checkpoints import load_pretrained
 from diffusion_lib.unet import UNet
@@ -129,7 +131,9 @@ def test_every_layer_answers_as_pytorchs(engine, trained, which, vectors):
     assert off.keys() >= weighted
 
 
-def test_the_predicted_noise_is_pytorchs_at_ten_levels(engine, trained):
+@pytest.mark.parametrize("name", [network["key"] for network in live_page.NETWORKS])
+def test_each_networks_guess_is_pytorchs_at_ten_levels(engine, name):
+    trained = load_pretrained(name)
     engine.evaluate("d => { window.net = new Network(d); }", describe(trained.model))
     for i, t in enumerate(ddim_timesteps(1000, 10)):
         x, label = images(1, 1, 28, 28, seed=i, dtype=torch.float32), None if i == 4 else i
@@ -160,6 +164,40 @@ def test_a_sample_of_fifty_steps_is_pytorchs(engine, trained):
     assert (to_bytes(found).int() - to_bytes(wanted).flatten().int()).abs().max() <= 2
 
 
+LABEL = torch.tensor([5])
+PYTORCH = {
+    "flow": lambda flow, x_T, generator: sample_flow(guided(flow.model, LABEL, 1.5), flow.schedule, x_T, 8),
+    "one-step": lambda few, x_T, generator: sample_ends(
+        few.model, few.schedule, x_T, LABEL, few.card["levels"], generator=generator
+    ),
+}
+JAVASCRIPT = {
+    "flow": "sampleFlow(conditioned(look, 5, 1.5), schedule, x, 8)",
+    "one-step": "sampleEnds(conditioned(look, 5, 1), schedule, x, [999, 259], draw)",
+}
+
+
+@pytest.mark.parametrize("name", JAVASCRIPT)
+def test_eight_straight_pieces_and_two_looks_are_pytorchs(engine, name):
+    shipped = load_pretrained(name)
+    description = live_page.carried(shipped)
+    engine.evaluate("d => { window.net = new Network(d); }", description)
+    noise = torch.randn(2, 1, 1, 28, 28, generator=torch.Generator().manual_seed(0))  # x_T, then one z
+    generator = torch.Generator().manual_seed(0)
+    steps = list(PYTORCH[name](shipped, torch.randn(1, 1, 28, 28, generator=generator), generator))
+    call = f"""([betas, noise]) => {{
+      const schedule = makeSchedule(betas), [x, ...fresh] = noise.map(z => Float32Array.from(z));
+      const look = (x, t, label) => net.forward(x, t, label), draw = () => fresh.shift();
+      return [...{JAVASCRIPT[name]}].map(({{ t, x, x_start }}) => [t, encode(x), encode(x_start)]);
+    }}"""
+    found = engine.evaluate(call, [description["betas"], noise.flatten(1).tolist()])
+    assert [t for t, *_ in found] == [step.t for step in steps]
+    for step, (_, *texts) in zip(steps, found, strict=True):
+        for image, text in zip((step.x, step.x_start), texts, strict=True):
+            off = to_bytes(decoded(text)).int() - to_bytes(image).flatten().int()
+            assert off.abs().max() <= 2, (step.t, off.abs().max())
+
+
 def test_weights_that_were_cut_short_and_calls_out_of_range_are_told(engine):
     good = describe(other_network())
     tell = "d => { try { new Network(d); } catch (error) { return error.message; } }"
@@ -171,7 +209,7 @@ def test_weights_that_were_cut_short_and_calls_out_of_range_are_told(engine):
     assert engine.evaluate(ask, [720, 7]) == "label must lie in 0 ... 3, or be null, but is 7."
 
 
-SCHEDULES = {"linear": linear_betas(1000), "cosine": cosine_betas(60)}
+SCHEDULES = {"linear": linear_betas(1000), "cosine": cosine_betas(60), "straight": straight_betas(1000)}
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -188,6 +226,7 @@ def test_the_formulas_are_the_librarys(engine, name):
             "predictEps(s, x, t, z)": predict_eps(schedule, x, at, z),
             "pSample(s, x, t, eps, z)": p_sample(schedule, x, at, eps, z),
             "ddimStep(s, x, t, prev, eps, z, 0.6)": ddim_step(schedule, x, at, before, eps, z, 0.6),
+            "pathEnd(s, x, t, eps)": path_end(lambda *_, eps=eps: eps, schedule, x, at),
             "guided(x, eps, 2.5)": guided(lambda _, __, label: x if label is None else eps, at, 2.5)(x, at),
         }
         for call, right in wanted.items():
@@ -196,6 +235,9 @@ def test_the_formulas_are_the_librarys(engine, name):
             torch.testing.assert_close(found, right.flatten(), rtol=1e-9, atol=1e-9)
     for steps in (1, 2, 3, 7, T // 2, T):
         assert engine.evaluate("([T, n]) => ddimTimesteps(T, n)", [T, steps]) == ddim_timesteps(T, steps)
+        assert engine.evaluate("n => evenLevels(s, n)", steps) == even_levels(schedule, steps)
+    taus = engine.evaluate("() => [...Array(s.length + 1).keys()].map(i => pathTime(s, i - 1))")
+    assert taus == pytest.approx(path_times(schedule), rel=1e-9)
 
 
 def test_the_tables_are_the_catalogues_samplers_and_hold_no_code(trained):
@@ -341,7 +383,7 @@ def test_a_digit_grows_and_every_state_lies_under_the_slider(live):
     press(box, "Grow it")
     says(status, "Grown: 4 steps, 8 looks")
     assert pixels(canvas) == last_state  # the same seed
-    box.get_by_role("combobox").select_option("7")
+    box.get_by_role("combobox").nth(1).select_option("7")
     press(box, "Grow it")
     says(status, "Grown: 4 steps, 8 looks")
     seven = pixels(canvas)
@@ -355,6 +397,35 @@ def test_a_digit_grows_and_every_state_lies_under_the_slider(live):
     box.get_by_label("steps").fill("0")
     press(box, "Grow it")
     says(status, "steps must be a number from 1 to 1000, but is 0.")
+
+
+def test_each_network_takes_its_own_steps_and_settings(live, known):
+    box = live.locator("#live-grow")
+    status, network = box.locator("[role=status]"), box.get_by_role("combobox").first
+    canvas, drawn = box.locator("canvas").first, []
+    for i, (each, steps, looks, idle) in enumerate(
+        [(known["networks"][1], 8, 8, ["η"]), (known["networks"][2], 1, 1, ["guidance", "η"])], start=1
+    ):
+        network.select_option(str(i))
+        assert box.get_by_text(each["text"]).is_visible()
+        assert box.get_by_label("steps").input_value() == str(steps)
+        assert [name for name in ("guidance", "η") if box.get_by_label(name).is_disabled()] == idle
+        press(box, "Grow it")
+        says(status, f"Grown: {steps} step{'s'[: steps > 1]}, {looks} look{'s'[: looks > 1]} at the network")
+        drawn.append(pixels(canvas))
+    box.get_by_label("steps").fill("2")
+    press(box, "Grow it")
+    says(status, "Grown: 2 steps, 2 looks")
+    drawn.append(pixels(canvas))
+    box.get_by_label("steps").fill("3")
+    press(box, "Grow it")
+    says(status, "steps must be a number from 1 to 2, but is 3.")
+    network.select_option("0")
+    box.get_by_label("steps").fill("4")
+    assert box.get_by_label("guidance").input_value() == "1.2"
+    press(box, "Grow it")
+    says(status, "Grown: 4 steps, 8 looks")
+    assert len({*drawn, pixels(canvas)}) == 4
 
 
 def test_the_newest_job_stops_the_one_before(live):
@@ -447,6 +518,20 @@ def test_damaged_weights_are_told_and_the_rest_of_the_page_goes_on(browser, tmp_
     says(page.locator("#live-grow [role=status]"), "the weights are damaged")
     press(page.locator("#live-train"), "Train on these points")
     says(page.locator("#live-train [role=status]"), "Trained: 50 steps")
+    page.close()
+
+
+def test_weights_that_are_read_late_and_are_damaged_leave_the_others_alone(browser, tmp_path, known):
+    page, damaged = browser.new_page(), {"flow": known["others"]["flow"] | {"weights": "AAAA"}}
+    page.goto(written(tmp_path, known | {"others": known["others"] | damaged}).as_uri())
+    box = page.locator("#live-grow")
+    for _ in range(2):
+        box.get_by_role("combobox").first.select_option("1")
+        press(box, "Grow it")
+        says(box.locator("[role=status]"), "the weights are damaged")
+        box.get_by_role("combobox").first.select_option("2")
+        press(box, "Grow it")
+        says(box.locator("[role=status]"), "Grown: 1 step, 1 look at the network")
     page.close()
 
 

@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT
 from lab_server import NEEDS_CHROMIUM, PATIENCE, keep, move_every_slider
 
+from diffusion_lib.showing.widgets import NO_KERNEL
 from grader.catalogue.mistakes import MISTAKES
 
 LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -50,6 +51,18 @@ def faults(page, *rules):
     options = {"resultTypes": ["violations"], "preload": False} | ({"runOnly": rules} if rules else {})
     found = Axe().run(page, options=options).response["violations"]
     return {each["id"]: [node["target"] for node in each["nodes"]] for each in found}
+
+
+def test_the_notebooks_pad_leads_to_the_one_that_needs_no_kernel(site, browser):
+    """The link opens the live page at its pad, and there is one wherever a saved notebook shows the sentence."""
+    assert sum(NO_KERNEL in (site / f"notebooks/{name}.html").read_text() for name in LESSONS) == 0
+    page = browser.new_context(offline=True, viewport={"width": 1000, "height": 900}).new_page()
+    page.goto((site / "notebooks" / "draw_a_digit.html").as_uri())
+    page.get_by_role("link", name="Draw a digit here").click()
+    page.wait_for_function("() => performance.getEntriesByName('live-ready').length > 0", timeout=PATIENCE)
+    pad = page.locator("#live-draw .sketch-pad").bounding_box()
+    assert 0 < pad["y"] < pad["y"] + pad["height"] < 900
+    page.context.close()
 
 
 def test_every_mistake_of_the_catalogue_has_one_symptom():

@@ -114,8 +114,8 @@ def image_grid(
             ax.imshow(shown, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
         if titles is not None and i < len(titles):
             ax.set_title(titles[i], fontsize=9)
-    for ax, title in zip(axes[:, 0], row_titles or [], strict=False):
-        ax.set_ylabel(title, fontsize=9, rotation=0, ha="right", va="center")
+    for ax, row_title in zip(axes[:, 0], row_titles or [], strict=False):
+        ax.set_ylabel(row_title, fontsize=9, rotation=0, ha="right", va="center")
     return picture
 
 

@@ -27,6 +27,11 @@ from diffusion_lib.shapes import Images
 from diffusion_lib.showing.player import SCRIPT, Curve, film, player_html
 from diffusion_lib.training.checkpoints import Pretrained
 
+# What stands where the pad would be; scripts/build_site.py puts a link there.
+NO_KERNEL = (
+    "A pad to draw a digit on. It needs a running kernel: open this notebook in JupyterLab and run it. "
+    'Or draw where none is needed: on the page "The network, live", which "make site" builds.'
+)
 WISH, KAGGLE, COLAB = "DIFFUSION_PLAIN", "KAGGLE_KERNEL_RUN_TYPE", "google.colab"
 
 
@@ -230,5 +235,4 @@ class SketchPad(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **options: Any) -> Any:
         shown: Any = {} if os.environ.get(WISH) else super()._repr_mimebundle_(**options)
         data, metadata = shown if isinstance(shown, tuple) else (shown, {})
-        words = "A pad to draw a digit on. It needs a running kernel: open this notebook in JupyterLab and run it."
-        return {**(data or {}), "text/html": f"<p><em>{words}</em></p>", "text/plain": words}, metadata
+        return {**(data or {}), "text/html": f"<p><em>{NO_KERNEL}</em></p>", "text/plain": NO_KERNEL}, metadata

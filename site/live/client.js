@@ -3,9 +3,11 @@ const PATIENCE = 20; // beats of a second without a word before a thread that ha
 const MOST_LOSSES = 3; // in a row; then no other is started
 
 export class Engine {
-  constructor(source, model) {
+  // models: name -> a function that gives the description of a network. The first is sent at once, others when asked for.
+  constructor(source, models) {
     this.address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-    this.model = model;
+    this.models = models;
+    this.first = Object.keys(models)[0];
     this.count = this.losses = 0;
     this.open();
     // Beats are counted, not time: a page that was put to sleep counts none.
@@ -17,14 +19,20 @@ export class Engine {
     this.worker = new Worker(this.address);
     this.worker.onmessage = ({ data }) => this.hear(data);
     this.worker.onerror = event => { event.preventDefault(); this.lost(event.message || "it stopped"); };
-    this.ready = this.send({ do: "start", model: this.model });
+    this.held = new Set([this.first]); // the networks that the thread is known to have
+    this.ready = this.send({ do: "start", network: this.first, model: this.models[this.first]() });
     this.ready.then(() => { this.losses = 0; }, () => {}); // a failure is told by each job
   }
 
-  // Resolves to the last message; heard(message) is called for each state. Rejects with a sentence.
+  // Resolves to the last message; heard(message) is called for each state. Rejects with a sentence. A job that names no
+  // network is for the first; training needs none.
   async run(job, heard) {
-    await (job.do === "train" ? this.ready.catch(() => {}) : this.ready); // training needs no network
-    return this.send(job, heard);
+    if (job.do === "train") return this.ready.catch(() => {}).then(() => this.send(job, heard));
+    await this.ready;
+    const { network = this.first } = job, model = this.held.has(network) ? null : this.models[network]();
+    const done = await this.send({ ...job, network, model }, heard);
+    if (!done.stopped) this.held.add(network);
+    return done;
   }
 
   stop() {

@@ -1,4 +1,5 @@
-// The equations of diffusion_lib/diffusion.py, guidance.py and samplers.py, for one image: an array of numbers.
+// The equations of diffusion_lib/diffusion.py, guidance.py, samplers.py, flow.py and consistency.py, for one image: an
+// array of numbers.
 
 const combine = (a, x, b, y) => x.map((value, i) => a * value + b * y[i]);
 
@@ -47,11 +48,14 @@ export function ddimStep(schedule, x_t, t, t_prev, eps, noise, eta) {
 // ε = ε_u + scale · (ε_c − ε_u)                                              (Ho and Salimans 2022, eq. 6)
 export const guided = (eps_u, eps_c, scale) => combine(1 - scale, eps_u, scale, eps_c);
 
-// The predictor that a sample is drawn with: label fixed, guided unless scale is 1, x̂_0 held inside [−1, 1].
-// look(x, t, label) is the network; label null is no label.
+// The network with its label fixed, guided unless scale is 1. look(x, t, label) is the network; label null is no label.
+export function conditioned(look, label, scale) {
+  return (x, t) => label === null || scale === 1 ? look(x, t, label) : guided(look(x, t, null), look(x, t, label), scale);
+}
+
+// The predictor of noise that a sample is drawn with: conditioned, and x̂_0 held inside [−1, 1].
 export function denoiser(look, schedule, label, scale) {
-  const plain = (x, t) =>
-    label === null || scale === 1 ? look(x, t, label) : guided(look(x, t, null), look(x, t, label), scale);
+  const plain = conditioned(look, label, scale);
   return (x, t) => {
     const x_start = predictXStart(schedule, x, t, plain(x, t)).map(v => Math.max(-1, Math.min(1, v)));
     return predictEps(schedule, x, t, x_start);
@@ -71,13 +75,56 @@ export function roundHalfEven(value) {
   return rest < 0.5 || (rest === 0.5 && below % 2 === 0) ? below : below + 1;
 }
 
-// Yields {t, x, x_start} for each jump; draw() gives the fresh noise. start is the level of x.
+// Yields {t, before, x, x_start} for each jump: before is what the network looked at. draw() gives the fresh noise; start
+// is the level of x.
 export function* sampleDdim(epsModel, schedule, x, numSteps, { eta = 0, draw, start = schedule.length - 1 }) {
   const times = ddimTimesteps(start + 1, numSteps);
   for (const [i, t] of times.entries()) {
-    const eps = epsModel(x, t), x_start = predictXStart(schedule, x, t, eps);
+    const eps = epsModel(x, t), before = x, x_start = predictXStart(schedule, x, t, eps);
     x = ddimStep(schedule, x, t, times[i + 1] ?? -1, eps, eta ? draw() : new Float32Array(x.length), eta);
-    yield { t, x, x_start };
+    yield { t, before, x, x_start };
+  }
+}
+
+// τ_t = s / (a + s) with a = √ᾱ_t and s = √(1 − ᾱ_t): where level t lies on a straight path; 0 for the clean image
+export function pathTime(schedule, t) {
+  const a = Math.sqrt(schedule.alphaBar(t)), s = Math.sqrt(1 - schedule.alphaBar(t));
+  return s / (a + s);
+}
+
+// The levels, T−1 first, that lie nearest to numSteps times τ spaced evenly from the last level's to 0
+export function evenLevels(schedule, numSteps) {
+  const taus = schedule.betas.map((_, t) => pathTime(schedule, t)), last = taus.at(-1);
+  return Array.from({ length: numSteps }, (_, i) => {
+    const apart = taus.map(tau => Math.abs(last * (1 - i / numSteps) - tau));
+    return apart.indexOf(Math.min(...apart));
+  });
+}
+
+// x_τ' = x_τ + (τ' − τ) · u: Euler's pieces along straight paths (Liu et al. 2023). velocity(x, t) is the network.
+// x̂_0 = x_τ − τ · u is where the path would end if it were straight.
+export function* sampleFlow(velocity, schedule, x, numSteps) {
+  const levels = evenLevels(schedule, numSteps), a = schedule.alphaBar(levels[0]), length = Math.sqrt(a) + Math.sqrt(1 - a);
+  x = x.map(value => value / length);
+  for (const [i, t] of levels.entries()) {
+    const tau = pathTime(schedule, t), u = velocity(x, t), before = x, x_start = combine(1, x, -tau, u);
+    x = combine(1, x, pathTime(schedule, levels[i + 1] ?? -1) - tau, u);
+    yield { t, before, x, x_start };
+  }
+}
+
+// f(x_t, t) = (x_t − s · ε_θ) / max(a, s / 3): the end of the path through x_t    (Song et al. 2023, consistency models)
+export function pathEnd(schedule, x_t, t, eps) {
+  const a = Math.sqrt(schedule.alphaBar(t)), s = Math.sqrt(1 - schedule.alphaBar(t)), below = Math.max(a, s / 3);
+  return combine(1 / below, x_t, -s / below, eps);
+}
+
+// One look at each of levels, T−1 first: jump to an image; noise it to the next level, and jump again (Algorithm 1).
+export function* sampleEnds(epsModel, schedule, x, levels, draw) {
+  for (const [i, t] of levels.entries()) {
+    const before = i ? qSample(schedule, x, t, draw()) : x, x_start = pathEnd(schedule, before, t, epsModel(before, t));
+    x = x_start.map(value => Math.max(-1, Math.min(1, value)));
+    yield { t, before, x, x_start };
   }
 }
 

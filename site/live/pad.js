@@ -45,7 +45,7 @@ export function mountPad(box, engine, data) {
       Object.assign(state, { level, label });
       const wanted = label < 0 ? "any digit" : a(data.names[label]), steps = Math.min(STEPS, level + 1);
       set("status", `From t = ${level} as ${wanted} ...`);
-      const job = { do: "grow", drawing, level, noise: fresh, label: label < 0 ? null : label, scale: data.scale, steps,
+      const job = { do: "bringBack", drawing, level, noise: fresh, label: label < 0 ? null : label, scale: data.scale, steps,
         eta: 1, seed: Math.floor(Math.random() * 2 ** 31) };
       try {
         const done = await engine.run(job, heard => show(heard.state.x, heard.state.x_start));

@@ -13,7 +13,8 @@ function startPage() {
   }
   const data = JSON.parse(text("live-data"));
   data.digits = unpackDigits(data);
-  const engine = new Engine(text("live-worker"), data.model);
+  const others = data.networks.slice(1).map(({ key }) => [key, () => JSON.parse(text(`live-network-${key}`))]); // when chosen
+  const first = data.networks[0].key, engine = new Engine(text("live-worker"), { [first]: () => data.model, ...Object.fromEntries(others) });
   const parts = { "live-grow": mountGrow, "live-draw": mountPad, "live-compare": mountCompare, "live-train": mountTrain };
   for (const [id, mount] of Object.entries(parts)) mount(document.getElementById(id), engine, data);
   engine.ready.then(

@@ -1,25 +1,36 @@
 // The thread that computes: jobs come in as messages {id, do, ...}; states go out as they are made, then {id, done}.
 import { Network } from "./engine.js";
-import { denoiser, makeSchedule, noiseStream, qSample, sampleByTable, sampleDdim } from "./diffusion.js";
+import { denoiser, conditioned, makeSchedule, noiseStream, qSample, sampleByTable, sampleDdim, sampleEnds, sampleFlow } from "./diffusion.js";
 import { trainPoints } from "./points.js";
 
-let network = null, schedule = null, newest = 0;
+const held = {}; // name -> {network, schedule, look, pixels}, for each network that was sent
+let newest = 0, looks = 0; // looks: how often a network was asked in this job
 
-// A digit, from pure noise or, where job.drawing is given, from the drawing noised to job.level (SDEdit).
-function* grow(job) {
-  const pixels = network.inputs.x.reduce((a, b) => a * b), { draw } = noiseStream(job.seed, pixels);
-  const epsModel = denoiser(look, schedule, job.label, job.scale), start = job.level ?? schedule.length - 1;
-  const x = job.drawing ? qSample(schedule, job.drawing, start, job.noise) : draw();
-  let before = x; // what the network looked at in this step
-  for (const state of sampleDdim(epsModel, schedule, x, Math.min(job.steps, start + 1), { eta: job.eta, draw, start })) {
-    yield { ...state, before };
-    before = state.x;
-  }
+// How each network walks from noise x to a digit.
+const WALKS = {
+  ddim: ({ look, schedule }, x, draw, { label, scale, steps, eta }) =>
+    sampleDdim(denoiser(look, schedule, label, scale), schedule, x, steps, { eta, draw }),
+  straight: ({ look, schedule }, x, draw, { label, scale, steps }) => sampleFlow(conditioned(look, label, scale), schedule, x, steps),
+  ends: ({ look, schedule }, x, draw, { label, steps, levels }) =>
+    sampleEnds(conditioned(look, label, 1), schedule, x, levels.slice(0, steps), draw),
+};
+
+// A digit from pure noise.
+function grow(job) {
+  const here = held[job.network], { draw } = noiseStream(job.seed, here.pixels);
+  return WALKS[job.walk](here, draw(), draw, job);
+}
+
+// A drawing, noised to job.level and brought back (SDEdit).
+function bringBack({ network, drawing, level, noise, label, scale, steps, eta, seed }) {
+  const { look, schedule, pixels } = held[network], { draw } = noiseStream(seed, pixels);
+  const x = qSample(schedule, drawing, level, noise), epsModel = denoiser(look, schedule, label, scale);
+  return sampleDdim(epsModel, schedule, x, Math.min(steps, level + 1), { eta, draw, start: level });
 }
 
 // The right sampler and a wrong one, side by side from the same noise, for some digits.
 function* compare(job) {
-  const pixels = network.inputs.x.reduce((a, b) => a * b), epsModel = denoiser(look, schedule, job.label, 1);
+  const { look, schedule, pixels } = held[job.network], epsModel = denoiser(look, schedule, job.label, 1);
   for (let digit = 0; digit < job.count; digit++) {
     const walks = job.tables.map(table => {
       const { draw } = noiseStream(job.seed + digit, pixels);
@@ -29,18 +40,12 @@ function* compare(job) {
   }
 }
 
-let looks = 0; // how often the network was asked in this job
-function look(x, t, label) {
-  looks++;
-  return network.forward(x, t, label);
-}
+const JOBS = { start: () => [], grow, bringBack, compare, train: trainPoints };
 
-const JOBS = { grow, compare, train: trainPoints };
-
-function start({ model }) {
-  network = new Network(model);
-  schedule = makeSchedule(model.betas);
-  return network.kind;
+function hold(name, model) {
+  const network = new Network(model), pixels = network.inputs.x.reduce((a, b) => a * b);
+  const look = (x, t, label) => { looks++; return network.forward(x, t, label); };
+  held[name] = { network, look, pixels, schedule: makeSchedule(model.betas) };
 }
 
 const pause = () => new Promise(go => { // lets a newer job, or a stop, come in
@@ -52,19 +57,20 @@ const pause = () => new Promise(go => { // lets a newer job, or a stop, come in
 async function work(job) {
   const began = performance.now();
   looks = 0;
+  if (job.model) hold(job.network, job.model);
   for (const state of JOBS[job.do](job)) {
     if (newest !== job.id) return postMessage({ id: job.id, stopped: true });
     postMessage({ id: job.id, state, looks, seconds: (performance.now() - began) / 1000 });
     await pause();
   }
-  postMessage({ id: job.id, done: true, looks, seconds: (performance.now() - began) / 1000 });
+  const engine = held[job.network]?.network.kind;
+  postMessage({ id: job.id, done: true, looks, engine, seconds: (performance.now() - began) / 1000 });
 }
 
 onmessage = async ({ data: job }) => {
   newest = job.id;
   try {
-    if (job.do === "start") postMessage({ id: job.id, done: true, engine: start(job) });
-    else if (job.do !== "stop") await work(job);
+    if (job.do !== "stop") await work(job);
   } catch (error) {
     postMessage({ id: job.id, error: error.message });
   }
