@@ -101,8 +101,8 @@ def image_grid(
     columns = columns or min(len(images), 10)
     rows = -(-len(images) // columns)
     titled_rows = -(-len(titles) // columns) if titles is not None else 0
-    title = 0.25 + 0.15 * max((text.count("\n") for text in titles or [""]), default=0)
-    width, height = columns * size + (0.9 if row_titles else 0.1), rows * size + title * titled_rows + 0.1
+    room = 0.25 + 0.15 * max((text.count("\n") for text in titles or [""]), default=0)
+    width, height = columns * size + (0.9 if row_titles else 0.1), rows * size + room * titled_rows + 0.1
     picture = Picture(alt, width, height)
     axes = _axes(picture, rows, columns)
     low, high = limits or (None, None)
