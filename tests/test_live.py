@@ -238,6 +238,15 @@ def test_the_formulas_are_the_librarys(engine, name):
         assert engine.evaluate("n => evenLevels(s, n)", steps) == even_levels(schedule, steps)
     taus = engine.evaluate("() => [...Array(s.length + 1).keys()].map(i => pathTime(s, i - 1))")
     assert taus == pytest.approx(path_times(schedule), rel=1e-9)
+    bend = "(x, t) => x.map(v => Math.sin(v) + t / s.length)"  # a field of velocities that is no network's
+    walk = engine.evaluate(
+        f"x => [...sampleFlow({bend}, s, x, 7)].map(({{ t, x, x_start }}) => [t, x, x_start])", listed(x)
+    )
+    steps = list(sample_flow(lambda x, t: x.sin() + t.view(-1, 1, 1, 1).double() / T, schedule, x, 7))
+    assert [t for t, *_ in walk] == [step.t for step in steps]
+    found = torch.tensor([images for _, *images in walk], dtype=torch.float64)
+    right = torch.stack([torch.stack([step.x.flatten(), step.x_start.flatten()]) for step in steps])
+    torch.testing.assert_close(found, right, rtol=1e-9, atol=1e-9)
 
 
 def test_the_tables_are_the_catalogues_samplers_and_hold_no_code(trained):
