@@ -20,7 +20,7 @@ from diffusion_lib.oracles import finite_set_oracle
 from diffusion_lib.profiles import UNetConfig
 from diffusion_lib.samplers import ddim_timesteps, denoiser, last, sample_ddim
 from diffusion_lib.schedules import NoiseSchedule, cosine_betas, linear_betas, straight_betas
-from diffusion_lib.showing.exporting import describe
+from diffusion_lib.showing.exporting import Listing, describe, sixteen_bits
 from diffusion_lib.training.checkpoints import load_pretrained
 from diffusion_lib.unet import UNet
 from grader.catalogue.mistakes import MISTAKES, build
@@ -196,6 +196,20 @@ def test_eight_straight_pieces_and_two_looks_are_pytorchs(engine, name):
         for image, text in zip((step.x, step.x_start), texts, strict=True):
             off = to_bytes(decoded(text)).int() - to_bytes(image).flatten().int()
             assert off.abs().max() <= 2, (step.t, off.abs().max())
+
+
+@pytest.mark.parametrize("layer", [torch.nn.GroupNorm(2, 8), torch.nn.LayerNorm(8)], ids=["group", "layer"])
+def test_a_norm_of_faint_values_keeps_its_eps(engine, layer):
+    """In the networks the variances are so large that eps drowns in rounding."""
+    made = Listing({"x": [8, 3], "t": [1], "label": [1]})
+    made.norm("norm", layer, "x")
+    numbers = sixteen_bits({f"norm.{name}": weight for name, weight in layer.state_dict().items()})
+    description = {"inputs": made.shapes, "null_label": 0, "layers": made.layers, **numbers}
+    x = images(1, 8, 3, dtype=torch.float32) * 1e-3
+    with torch.no_grad():
+        right = layer(x) if isinstance(layer, torch.nn.GroupNorm) else layer(x.mT).mT
+    engine.evaluate("d => { window.net = new Network(d); }", description)
+    torch.testing.assert_close(forward(engine, x, 0, 0), right.flatten(), rtol=1e-3, atol=1e-4)
 
 
 def test_weights_that_were_cut_short_and_calls_out_of_range_are_told(engine):
