@@ -314,6 +314,22 @@ def test_the_gradients_of_the_pages_trainer_are_autograds(engine):
         torch.testing.assert_close(found, wanted.grad.flatten(), rtol=1e-4, atol=1e-6)
 
 
+def test_the_pages_optimiser_is_pytorchs_adam(engine):
+    """Of the slopes some are as faint as Adam's eps, which then counts."""
+    slopes = images(5, 6, dtype=torch.float32) * torch.tensor([1, 1, 1e-4, 1e-8, 1e-8, 1e-9])
+    call = """slopes => {
+      const table = new Float32Array(6), adam = new Adam([table]);
+      for (const slope of slopes) adam.step([Float32Array.from(slope)], 0.1);
+      return Array.from(table);
+    }"""
+    right = torch.zeros(6, requires_grad=True)
+    optimiser = torch.optim.Adam([right], lr=0.1)
+    for right.grad in slopes:
+        optimiser.step()
+    found = torch.tensor(engine.evaluate(call, slopes.tolist()))
+    torch.testing.assert_close(found, right.detach(), rtol=1e-3, atol=1e-5)
+
+
 def test_the_exact_field_is_the_oracles(engine):
     schedule = NoiseSchedule.from_betas(cosine_betas(100))
     points, x = images(6, 2), images(9, 2, seed=1)
