@@ -395,6 +395,11 @@ def pixels(canvas):
     return canvas.evaluate("canvas => canvas.toDataURL()")
 
 
+def greys(canvas):
+    call = "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
+    return np.array(canvas.evaluate(call))[::4]
+
+
 def press(box, name):
     """A button, by keyboard."""
     box.get_by_role("button", name=name, exact=True).focus()
@@ -498,6 +503,8 @@ def test_a_digit_is_drawn_and_brought_back(live):
     says(status, "Brought back as a 3 from t = 3: 4 steps, 8 looks")
     assert pixels(state) != noised
     assert pixels(guess) != blank[3]
+    off = abs(greys(state) - greys(seen)).mean()
+    assert off < 10, off  # so little noise leaves the drawing where it was
     press(box, "Clear")
     assert [pixels(pad), pixels(seen)] == blank[:2]
     box.get_by_role("combobox").first.select_option("8")
