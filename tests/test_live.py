@@ -20,7 +20,7 @@ from diffusion_lib.oracles import finite_set_oracle
 from diffusion_lib.profiles import UNetConfig
 from diffusion_lib.samplers import ddim_timesteps, denoiser, last, sample_ddim
 from diffusion_lib.schedules import NoiseSchedule, cosine_betas, linear_betas, straight_betas
-from diffusion_lib.showing.exporting import describe
+from diffusion_lib.showing.exporting import Listing, describe, sixteen_bits
 from diffusion_lib.training.checkpoints import load_pretrained
 from diffusion_lib.unet import UNet
 from grader.catalogue.mistakes import MISTAKES, build
@@ -198,6 +198,20 @@ def test_eight_straight_pieces_and_two_looks_are_pytorchs(engine, name):
             assert off.abs().max() <= 2, (step.t, off.abs().max())
 
 
+@pytest.mark.parametrize("layer", [torch.nn.GroupNorm(2, 8), torch.nn.LayerNorm(8)], ids=["group", "layer"])
+def test_a_norm_of_faint_values_keeps_its_eps(engine, layer):
+    """In the networks the variances are so large that eps drowns in rounding."""
+    made = Listing({"x": [8, 3], "t": [1], "label": [1]})
+    made.norm("norm", layer, "x")
+    numbers = sixteen_bits({f"norm.{name}": weight for name, weight in layer.state_dict().items()})
+    description = {"inputs": made.shapes, "null_label": 0, "layers": made.layers, **numbers}
+    x = images(1, 8, 3, dtype=torch.float32) * 1e-3
+    with torch.no_grad():
+        right = layer(x) if isinstance(layer, torch.nn.GroupNorm) else layer(x.mT).mT
+    engine.evaluate("d => { window.net = new Network(d); }", description)
+    torch.testing.assert_close(forward(engine, x, 0, 0), right.flatten(), rtol=1e-3, atol=1e-4)
+
+
 def test_weights_that_were_cut_short_and_calls_out_of_range_are_told(engine):
     good = describe(other_network())
     tell = "d => { try { new Network(d); } catch (error) { return error.message; } }"
@@ -300,6 +314,22 @@ def test_the_gradients_of_the_pages_trainer_are_autograds(engine):
         torch.testing.assert_close(found, wanted.grad.flatten(), rtol=1e-4, atol=1e-6)
 
 
+def test_the_pages_optimiser_is_pytorchs_adam(engine):
+    """Of the slopes some are as faint as Adam's eps, which then counts."""
+    slopes = images(5, 6, dtype=torch.float32) * torch.tensor([1, 1, 1e-4, 1e-8, 1e-8, 1e-9])
+    call = """slopes => {
+      const table = new Float32Array(6), adam = new Adam([table]);
+      for (const slope of slopes) adam.step([Float32Array.from(slope)], 0.1);
+      return Array.from(table);
+    }"""
+    right = torch.zeros(6, requires_grad=True)
+    optimiser = torch.optim.Adam([right], lr=0.1)
+    for right.grad in slopes:
+        optimiser.step()
+    found = torch.tensor(engine.evaluate(call, slopes.tolist()))
+    torch.testing.assert_close(found, right.detach(), rtol=1e-3, atol=1e-5)
+
+
 def test_the_exact_field_is_the_oracles(engine):
     schedule = NoiseSchedule.from_betas(cosine_betas(100))
     points, x = images(6, 2), images(9, 2, seed=1)
@@ -363,6 +393,11 @@ def says(place, start):
 
 def pixels(canvas):
     return canvas.evaluate("canvas => canvas.toDataURL()")
+
+
+def greys(canvas):
+    call = "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
+    return np.array(canvas.evaluate(call))[::4]
 
 
 def press(box, name):
@@ -468,6 +503,8 @@ def test_a_digit_is_drawn_and_brought_back(live):
     says(status, "Brought back as a 3 from t = 3: 4 steps, 8 looks")
     assert pixels(state) != noised
     assert pixels(guess) != blank[3]
+    off = abs(greys(state) - greys(seen)).mean()
+    assert off < 10, off  # so little noise leaves the drawing where it was
     press(box, "Clear")
     assert [pixels(pad), pixels(seen)] == blank[:2]
     box.get_by_role("combobox").first.select_option("8")
