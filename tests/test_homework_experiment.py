@@ -6,18 +6,20 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from classroom import FILE, SOLUTION, student_source, write_body
 from conftest import ROOT
 from test_homework_checks import run
 from torch import nn
 
-from diffusion_lib import UNet, make_schedule
+from diffusion_lib import UNet, make_schedule, p_sample
 from diffusion_lib.homework.digests import digest
 from diffusion_lib.homework.exercises import get
-from diffusion_lib.homework.experiment import own_draws, place, recipe
+from diffusion_lib.homework.experiment import own_draws, own_steps, place, recipe
 from diffusion_lib.showing.player import png
 from diffusion_lib.training import shipped_history
 from diffusion_lib.training.loop import Trained
+from diffusion_lib.training.runs import command
 from grader.hand_ins import HandIn
 from grader.reading import read
 
@@ -39,6 +41,26 @@ def test_in_training_the_loss_draws_and_held_out_it_is_given():
     loss(model.train(), None, None, None, t=1, noise=2)
     loss(model.eval(), None, None, None, t=1, noise=2)
     assert seen == [(None, None), (1, 2)]
+
+
+def test_the_students_step_draws_several_digits_of_each_label_so_that_equal_ones_show():
+    profile, asked = recipe("tiny"), []
+
+    class Silent(UNet):
+        def forward(self, x, t, label=None):
+            asked.append(label)
+            return torch.zeros_like(x)
+
+    images = own_steps(Silent(profile.unet), make_schedule(profile.schedule), p_sample, 1.0)
+    assert torch.equal(asked[0], torch.arange(10).repeat(3))
+    assert len(images.flatten(1).unique(dim=0)) == 30
+
+
+def test_a_card_names_the_command_that_one_would_type_and_no_kernels(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/x/diffusion_lib/__main__.py", "train", "--profile", "tiny"])
+    assert command() == "python -m diffusion_lib train --profile tiny"
+    monkeypatch.setattr("sys.argv", ["/x/ipykernel_launcher.py", "-f", "/tmp/kernel.json"])
+    assert command() == "from a notebook"
 
 
 def test_the_recipe_of_minutes_is_the_ablations_budget():
@@ -65,6 +87,7 @@ def test_a_students_run_from_wrong_to_right(release, tmp_path):
     """One folder: unwritten, wrong step back, right step (drawn again, not trained again), other loss, pack."""
     release = shutil.copytree(release / "student", tmp_path / "student")
     assert "not written yet" in run("experiment", "--recipe", "tiny", cwd=release, code=2).stderr
+    assert "no run yet. Start it" in run("pack", cwd=release).stdout
     folder = release / "experiment" / "tiny"
     (release / FILE).write_text(student_source(p_sample="return x_t - x_t"), encoding="utf-8")
     run("experiment", "--recipe", "tiny", cwd=release)
@@ -73,7 +96,7 @@ def test_a_students_run_from_wrong_to_right(release, tmp_path):
     weights = (folder / "epoch_2.safetensors").read_bytes()
 
     (release / FILE).write_text(student_source(), encoding="utf-8")
-    assert "p_sample changed since" in run("check", cwd=release).stdout
+    assert "p_sample changed since. Run it again: it draws the grids again" in run("check", cwd=release).stdout
     run("experiment", "--recipe", "tiny", cwd=release)
     assert all((folder / name).read_bytes() != old for name, old in first.items())
     assert (folder / "epoch_2.safetensors").read_bytes() == weights
@@ -89,7 +112,7 @@ def test_a_students_run_from_wrong_to_right(release, tmp_path):
     other = "t = torch.zeros(len(x_start)).long() if t is None else t\nnoise = torch.randn_like(x_start)\n"
     other += "return mse_loss(model(q_sample(schedule, x_start, t, noise), t, label), noise)"
     (release / FILE).write_text(student_source(ddpm_loss=other), encoding="utf-8")
-    assert "ddpm_loss changed since" in run("pack", cwd=release).stdout
+    assert "ddpm_loss changed since. Delete its folder" in run("pack", cwd=release).stdout
     assert handed_in(release)[0].faults == ("other code", "too short")
     assert "other code" in run("experiment", "--recipe", "tiny", cwd=release, code=2).stderr
     for path in folder.iterdir():

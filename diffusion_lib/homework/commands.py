@@ -24,7 +24,7 @@ def check(
 ) -> None:
     """Check exercises as they stand in their files, and tests where they are asked for; exit 0 when all are right."""
     from diffusion_lib.homework.checks import check_all
-    from diffusion_lib.homework.exercises import BY_NAME, assignment_path, load_assignment
+    from diffusion_lib.homework.exercises import BY_NAME, assignment_path, load_assignment, tree
     from diffusion_lib.homework.testing import try_tests
 
     unknown = set(names or []) - set(BY_NAME)
@@ -42,17 +42,17 @@ def check(
     trials = [try_tests(name) for name in assignment.tests if name in (names or assignment.tests)]
     for line in (line for trial in trials for line in trial.lines()):
         typer.echo(line)
-    _tell_of_runs()
+    if (tree() / "experiment").exists():  # before the first run there is nothing to say of it
+        _tell_of_runs()
     raise typer.Exit(0 if all(verdicts) and all(trials) else 1)
 
 
 def _tell_of_runs() -> None:
     """Say what is amiss with the runs, where the experiment's functions are handed out."""
-    from diffusion_lib.homework.exercises import tree
+    from diffusion_lib.homework.exercises import assignment_path, load_assignment, tree
+    from diffusion_lib.homework.experiment import DRAWING, TRAINING, remarks
 
-    if (tree() / "experiment").exists():
-        from diffusion_lib.homework.experiment import remarks
-
+    if {*TRAINING, DRAWING} <= set(load_assignment(assignment_path()).exercises):
         for remark in remarks(tree()):
             typer.echo(remark)
 

@@ -1,8 +1,8 @@
 """The homework's experiment: trained and drawn by the student's own functions.
 
 The trainer is the library's. Its loss is the student's ``ddpm_loss``, which draws its own t and noise; digits are
-drawn by the student's ``p_sample`` in all T steps, and more of them by the fast sampler. What is wrong shows in the
-pictures: where only ``p_sample`` is wrong, the fast sampler's rows stay good.
+drawn by the student's ``p_sample`` in all T steps, and as many by the fast sampler. Where only ``p_sample`` is wrong,
+the fast sampler's rows stay good. Three digits of each label show what one cannot: digits that are all alike.
 """
 
 import json
@@ -30,7 +30,7 @@ from diffusion_lib.training.runs import Recorder
 
 TRAINING, DRAWING = ("q_sample", "ddpm_loss"), "p_sample"
 RECIPES = ("minutes", "tiny", "laptop", "full")
-FAST_ROWS = 3  # of ten digits
+ROWS = 3  # of ten digits, by each of the two samplers: one digit of a label cannot show that all are alike
 
 
 def recipe(name: str) -> Profile:
@@ -101,30 +101,32 @@ class Keeper(Recorder):
         self.draw(trainer.ema, trainer.schedule, trainer.epoch)
 
     def draw(self, model: nn.Module, schedule: NoiseSchedule, epoch: int) -> None:
-        """Top row: a digit of each label by ``p_sample``, all T steps. Below: more, by the fast sampler."""
+        """Top rows: digits of each label by ``p_sample``, all T steps. Below: as many, by the fast sampler."""
         from diffusion_lib.showing.viz import image_grid
 
         device = next(model.parameters()).device
         steps, scale = self.profile.sample_steps, self.profile.guidance_scale
         slow = own_steps(model, schedule, self.code.functions[DRAWING], scale)
-        label = torch.arange(10, device=device).repeat(FAST_ROWS)
+        label = torch.arange(10, device=device).repeat(ROWS)
         fast = generate(model, schedule, label, steps, guidance_scale=scale)
-        rows = [f"p_sample,\n{len(schedule)} steps", *[f"fast,\n{steps} steps"] * FAST_ROWS]
-        alt = f"Digits 0 to 9 after epoch {epoch}. Top row: your p_sample, all steps. Below: the fast sampler."
+        rows = [f"p_sample,\n{len(schedule)} steps"] * ROWS + [f"fast,\n{steps} steps"] * ROWS
+        alt = f"Digits 0 to 9 after epoch {epoch}. Top {ROWS} rows: your p_sample, all steps. Below: the fast sampler."
         images = torch.cat([slow, fast]).cpu().nan_to_num(0.0).clamp(-1, 1)
         name = f"samples_epoch_{epoch}.png"
-        (self.folder / name).write_bytes(image_grid(images, alt, columns=10, row_titles=rows).png())
+        titles = [str(digit) for digit in range(10)]
+        (self.folder / name).write_bytes(image_grid(images, alt, columns=10, titles=titles, row_titles=rows).png())
         note = read_note(self.folder)
         note["grids"][name] = self.code.digests[DRAWING]
         write_note(self.folder, note)
 
 
 def own_steps(model: Any, schedule: NoiseSchedule, step: Callable[..., Tensor], scale: float) -> Images:
-    """A digit of each label by Algorithm 2, all T steps, each made by ``step``; the same noise every time."""
+    """``ROWS`` digits of each label by Algorithm 2, all T steps, each made by ``step``; the same noise every time."""
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(0)
-    x_T = torch.randn((10, *model.image_shape), generator=generator).to(device)
-    eps_model = denoiser(model, schedule, torch.arange(10, device=device), scale)
+    label = torch.arange(10, device=device).repeat(ROWS)
+    x_T = torch.randn((len(label), *model.image_shape), generator=generator).to(device)
+    eps_model = denoiser(model, schedule, label, scale)
     return last(sample_ddpm(eps_model, schedule, x_T, generator=generator, step=step))
 
 
@@ -158,10 +160,16 @@ def remarks(top: Path) -> list[str]:
         return [f"experiment: {error}"]
     told = {run.name: changed(read_note(run), digests) for run in runs}
     return [
-        f"experiment: the run {name} is of other code, {', '.join(names)} changed since. Run it again."
+        f"experiment: the run {name} is of other code, {', '.join(names)} changed since. {_what_to_do(names)}"
         for name, names in told.items()
         if names
     ]
+
+
+def _what_to_do(names: list[str]) -> str:
+    if names == [DRAWING]:
+        return "Run it again: it draws the grids again, and trains nothing."
+    return "Delete its folder and start again."
 
 
 def experiment(
@@ -200,4 +208,5 @@ def _draw_again(keeper: Keeper, device: torch.device | str | None) -> None:
     for epoch in keeper.profile.train.snapshot_epochs:
         weights, name = keeper.folder / f"epoch_{epoch}.safetensors", f"samples_epoch_{epoch}.png"
         if weights.exists() and read_note(keeper.folder)["grids"].get(name) != keeper.code.digests[DRAWING]:
+            print(f"drawing the grid of epoch {epoch}", flush=True)
             keeper.draw(load_model(weights, device or default_device()).model, schedule, epoch)

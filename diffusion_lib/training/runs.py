@@ -44,6 +44,12 @@ def commit() -> str | None:
     return name + ("+" if dirty else "")
 
 
+def command() -> str:
+    """How this process was started, as one would type it; a notebook's kernel is started by nobody."""
+    started, *arguments = sys.argv
+    return "from a notebook" if "ipykernel" in started else " ".join(["python -m diffusion_lib", *arguments])
+
+
 def device_name(device: torch.device) -> str:
     """The card's name, or the processor kind and the number of threads used."""
     if device.type == "cuda":
@@ -90,7 +96,7 @@ class Recorder:
     def write_card(self, trainer: Trainer, epochs: list[dict[str, Any]]) -> None:
         """``card.json``: what was trained, on what, with what, how long, how well."""
         card = {
-            "command": " ".join(["python -m diffusion_lib", *sys.argv[1:]]),
+            "command": command(),
             "commit": self._commit,
             "data": trainer.train_digits.source,
             "images": len(trainer.train_digits),
