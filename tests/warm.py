@@ -14,6 +14,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import traceback
 from functools import cache
 from pathlib import Path
@@ -126,11 +128,19 @@ def exit_code(job, path):
     return code
 
 
+def end_with(parent):
+    """A kernel outlives no parent, however that one ended."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def run(job, path):
     """The child: become the interpreter that the job asks for."""
     place = Path(job["place"])
     if job["session"]:  # a kernel: out of reach of what ends its parent, and with pictures in its outputs
         os.setsid()
+        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
         sys.modules["matplotlib"].rcParams["backend"] = "module://matplotlib_inline.backend_inline"
     flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
     for number, (name, mode) in enumerate({"stdin": os.O_RDONLY, "stdout": flags, "stderr": flags}.items()):
