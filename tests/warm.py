@@ -35,10 +35,10 @@ class Program:
 
     stdin = stdout = stderr = None  # files in ``place``
 
-    def __init__(self, arguments, *, cwd, env, stdin="", session=False):
+    def __init__(self, arguments, *, cwd, env, stdin="", group=False):
         self.place, self.returncode = Path(tempfile.mkdtemp(prefix="warm-")), None
         (self.place / "stdin").write_text(stdin, encoding="utf-8")
-        place = {"cwd": str(cwd), "place": str(self.place), "session": session}
+        place = {"cwd": str(cwd), "place": str(self.place), "group": group}
         self.pid = self._ask(arguments=[*map(str, arguments)], env=dict(env), **place)
 
     def _ask(self, **what):
@@ -72,7 +72,7 @@ class Program:
 def kernel(command, *, cwd=None, env=None, **_):
     """A Jupyter kernel as such a program; takes the place of jupyter_client's ``launch_kernel``."""
     arguments = [argument for argument in command[1:] if not argument.startswith("-X")]
-    return Program(arguments, cwd=cwd or os.getcwd(), env=env or os.environ, session=True)
+    return Program(arguments, cwd=cwd or os.getcwd(), env=env or os.environ, group=True)
 
 
 @cache
@@ -108,6 +108,8 @@ def main():
         child = os.fork()
         if child == 0:
             os._exit(exit_code(job, path))  # an interpreter that ends tidily takes seconds to let go of PyTorch
+        if job["group"]:  # before anybody asks for the group: jupyter_client ends a kernel by its group, which was ours
+            os.setpgid(child, child)
         print(child, flush=True)
 
 
@@ -138,8 +140,7 @@ def end_with(parent):
 def run(job, path):
     """The child: become the interpreter that the job asks for."""
     place = Path(job["place"])
-    if job["session"]:  # a kernel: out of reach of what ends its parent, and with pictures in its outputs
-        os.setsid()
+    if job["group"]:  # a kernel: with pictures in its outputs
         threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
         sys.modules["matplotlib"].rcParams["backend"] = "module://matplotlib_inline.backend_inline"
     flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
