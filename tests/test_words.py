@@ -206,7 +206,6 @@ def test_sampling_takes_prompts():
 def test_the_autoencoder_makes_a_quarter_of_each_side_and_whole_again():
     torch.manual_seed(0)
     autoencoder, x = Autoencoder(3, width=8), images(2, 1, 56, 56, dtype=torch.float32)
-    autoencoder.encoder[-1].bias.data[3:] = -4  # log variances far from 0, where spread and variance differ
     code = autoencoder.encode(x)
     assert code.mean.shape == code.log_variance.shape == (2, 3, 14, 14)
     assert autoencoder.decode(code.mean).shape == x.shape
@@ -216,6 +215,19 @@ def test_the_autoencoder_makes_a_quarter_of_each_side_and_whole_again():
     noisy = autoencoder.decode(code.mean + code.log_variance.exp().sqrt() * noise)
     expected = (noisy - x).square().mean() + 0.5 * kl_to_standard(code)
     torch.testing.assert_close(autoencoder_loss(autoencoder, x, noise, kl_weight=0.5), expected)
+
+
+def test_the_decoder_gets_the_mean_and_spread_times_the_noise():
+    class Open(Autoencoder):  # a code of mean 0 and variance 4, and a decoder that changes nothing
+        def encode(self, x):
+            return Code(torch.zeros_like(x), torch.full_like(x, 4.0).log())
+
+        def decode(self, z):
+            return z
+
+    x = torch.zeros(2, 1, 4, 4)
+    loss = autoencoder_loss(Open(1, width=8), x, torch.ones_like(x), kl_weight=0.0)
+    torch.testing.assert_close(loss, torch.tensor(4.0))  # the square of a spread of 2
 
 
 def test_kl_is_that_of_torch_and_0_for_the_standard_normal():
