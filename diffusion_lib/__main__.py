@@ -68,6 +68,8 @@ def _load(weights: str, device: str | None) -> Any:
         trained = load_model(weights, target) if looks_like_path else load_pretrained(weights, target)
     except (CheckpointError, ValueError, RuntimeError) as error:
         _fail(error)
+    if trained.profile.unet.prompt_words:
+        _fail(f"{weights} draws pages from prompts, and this command knows labels alone: see notebook 09.")
     if "levels" in trained.card:
         _fail(f"{weights} names where a path ends, which no step of DDIM asks: draw with consistency.sample_ends.")
     return trained
@@ -118,6 +120,19 @@ def _judge(trained: Any, name: str | None) -> tuple[Any, float]:
         _fail(error)
 
 
+def _profile(name: str) -> Any:
+    """The profile called ``name``, of a network that this program can train."""
+    from diffusion_lib.profiles import get_profile
+
+    try:
+        chosen = get_profile(name)
+    except ValueError as error:
+        _fail(error)
+    if chosen.unet.prompt_words:
+        _fail(f"profile {name} learns pages from prompts: python scripts/words.py {name}")
+    return chosen
+
+
 def _run_folder(profile: str, data: str) -> Path:
     """Where a run lies if nobody says: runs/laptop, runs/laptop-fashion-mnist, runs/laptop-pets."""
     named = "" if data == "mnist" else "-" + Path(data.removeprefix("folder:")).expanduser().resolve().name
@@ -138,17 +153,13 @@ def train(
     """Train a profile's network, or continue the run that is in its folder."""
     from dataclasses import replace
 
-    from diffusion_lib.profiles import get_profile
     from diffusion_lib.training.checkpoints import CheckpointError
     from diffusion_lib.training.loop import fit
     from diffusion_lib.training.runs import Recorder
 
     changes: dict[str, Any] = {k: v for k, v in {"epochs": epochs, "seed": seed}.items() if v is not None}
     target = _device(device)
-    try:
-        chosen = get_profile(profile)
-    except ValueError as error:
-        _fail(error)
+    chosen = _profile(profile)
     images, test = _data(data, size)
     folder = run_dir or _run_folder(profile, data)
     changes["batch_size"] = min(chosen.train.batch_size, len(images))  # a small folder is one batch

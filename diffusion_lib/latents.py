@@ -5,7 +5,7 @@ The autoencoder is trained first, by itself, and then stays as it is.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -15,9 +15,8 @@ from torch.nn import functional as F
 from diffusion_lib.data import Digits
 from diffusion_lib.diffusion import LabelledModel
 from diffusion_lib.fast import UpsampleConv2d
-from diffusion_lib.guidance import conditioned, guided
 from diffusion_lib.metrics import in_batches
-from diffusion_lib.samplers import last, sample_ddim
+from diffusion_lib.samplers import generate
 from diffusion_lib.schedules import NoiseSchedule
 from diffusion_lib.shapes import Images, Labels
 
@@ -114,22 +113,11 @@ def generate_latents(
     label: Labels,
     autoencoder: Autoencoder,
     num_steps: int = 50,
-    *,
-    guidance_scale: float = 1.0,
-    eta: float = 1.0,
-    seed: int = 0,
-    shape: tuple[int, int, int] = (2, 14, 14),
-    batch_size: int = 250,
+    **how: Any,
 ) -> Images:
-    """As ``generate``, in latent space, and decoded. Nothing is clipped on the way: latents have no range."""
-    generator = torch.Generator().manual_seed(seed)
-    x_T = torch.randn((len(label), *shape), generator=generator).to(label.device)
-    images = []
-    for part, x in zip(label.split(batch_size), x_T.split(batch_size), strict=True):
-        eps_model = conditioned(model, part) if guidance_scale == 1 else guided(model, part, guidance_scale)
-        z = last(sample_ddim(eps_model, schedule, x, num_steps, eta=eta, generator=generator))
-        images.append(decode_scaled(autoencoder, z, autoencoder.scale))
-    return torch.cat(images)
+    """As ``generate``, with its options, in latent space, and decoded. Nothing is clipped: latents have no range."""
+    z = generate(model, schedule, label, num_steps, clip=False, **how)
+    return torch.cat([decode_scaled(autoencoder, part, autoencoder.scale) for part in z.split(250)])
 
 
 @dataclass(frozen=True, eq=False)

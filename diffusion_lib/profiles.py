@@ -208,14 +208,19 @@ def current_names(values: dict[str, Any]) -> dict[str, Any]:
     return {RENAMED.get(k, k): current_names(v) if isinstance(v, dict) else v for k, v in values.items()}
 
 
-# The network of laptop and of all that is compared with it.
+# The network of laptop and of all that is compared with it: a transformer at 14 x 14 cost more than it brought, and
+# patches of 4 x 4 were worse (benchmarks/ablation.md).
 SMALL = UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_stages=(1,), time_dim=128)
 
 # The same network for pages of four digits: it reads prompts of five words, of a vocabulary of twelve.
 PAGES = replace(SMALL, image_size=(56, 56), num_classes=12, prompt_words=5)
-WORDS_RECIPE = TrainConfig(
-    learning_rate=3e-3, warmup_steps=200, decay="cosine", label_dropout=0.1, timestep_sampling="amplitude"
+
+# How they are taught. benchmarks/ablation.md has the reasons: timesteps even in amplitude learn sooner to obey the
+# label, and lose less spread for it.
+RECIPE = TrainConfig(
+    learning_rate=4e-3, warmup_steps=200, decay="cosine", label_dropout=0.1, timestep_sampling="amplitude"
 )
+WORDS_RECIPE = replace(RECIPE, learning_rate=3e-3)
 
 PROFILES = {
     "tiny": Profile(
@@ -232,17 +237,7 @@ PROFILES = {
         name="laptop",
         unet=SMALL,
         schedule=ScheduleConfig(kind="linear", num_timesteps=1000),
-        # benchmarks/ablation.md has the reasons: a transformer at 14 x 14 cost more than it brought, patch 4 was worse,
-        # and timesteps even in amplitude learn sooner to obey the label, and lose less spread for it.
-        train=TrainConfig(
-            epochs=30,
-            learning_rate=4e-3,
-            warmup_steps=200,
-            decay="cosine",
-            label_dropout=0.1,
-            timestep_sampling="amplitude",
-            snapshot_epochs=(1, 2, 5, 10, 15, 20, 30),
-        ),
+        train=replace(RECIPE, epochs=30, snapshot_epochs=(1, 2, 5, 10, 15, 20, 30)),
         guidance_scale=1.2,
     ),
     "full": Profile(
@@ -258,16 +253,7 @@ PROFILES = {
         unet=SMALL,
         schedule=ScheduleConfig(kind="straight", num_timesteps=1000),
         # laptop's recipe for another target. Even in amplitude, t shows it the same mixture of noise as laptop saw.
-        train=TrainConfig(
-            epochs=3,
-            learning_rate=4e-3,
-            warmup_steps=200,
-            decay="cosine",
-            label_dropout=0.1,
-            timestep_sampling="amplitude",
-            target="velocity",
-            snapshot_epochs=(1, 2, 3),
-        ),
+        train=replace(RECIPE, epochs=3, target="velocity", snapshot_epochs=(1, 2, 3)),
     ),
     "words": Profile(
         name="words",

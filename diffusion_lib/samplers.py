@@ -98,10 +98,12 @@ def last(steps: Iterator[SampleStep]) -> Images:
     return final[0].x
 
 
-def denoiser(model: LabelledModel, schedule: NoiseSchedule, label: Labels | None, scale: float) -> EpsModel:
+def denoiser(
+    model: LabelledModel, schedule: NoiseSchedule, label: Labels | None, scale: float, *, clip: bool = True
+) -> EpsModel:
     """The predictor of noise that a sample is drawn with: label fixed, guided unless ``scale`` is 1, x̂_0 clipped."""
     plain = conditioned(model, label) if label is None or scale == 1 else guided(model, label, scale)
-    return clipped(plain, schedule)
+    return clipped(plain, schedule) if clip else plain
 
 
 def sdedit(
@@ -140,6 +142,7 @@ def generate(
     seed: int = 0,
     shape: tuple[int, int, int] | None = None,
     batch_size: int = 250,
+    clip: bool = True,
 ) -> Images:
     """One image for each entry of ``label``, (B, C, H, W) in [-1, 1], by DDIM with a clipped x̂_0.
 
@@ -147,7 +150,7 @@ def generate(
     on the way (``eta`` = 1) lets later steps repair what earlier ones got wrong: notebook 04 measures it. One
     generator, seeded with ``seed``, draws x_T of all images and then every z, on the CPU, so that every device sees
     the same noise. ``shape`` (C, H, W) is by default the model's ``image_shape``; ``batch_size`` images are walked
-    at a time.
+    at a time. ``clip=False`` is for latents, which have no range.
     """
     shape = shape or getattr(model, "image_shape", None)
     if shape is None:
@@ -156,6 +159,6 @@ def generate(
     x_T = torch.randn((len(label), *shape), generator=generator).to(label.device)
     images = []
     for part, x in zip(label.split(batch_size), x_T.split(batch_size), strict=True):
-        eps_model = denoiser(model, schedule, part, guidance_scale)
-        images.append(last(sample_ddim(eps_model, schedule, x, num_steps, eta=eta, generator=generator)).clamp(-1, 1))
-    return torch.cat(images)
+        eps_model = denoiser(model, schedule, part, guidance_scale, clip=clip)
+        images.append(last(sample_ddim(eps_model, schedule, x, num_steps, eta=eta, generator=generator)))
+    return torch.cat(images).clamp(-1, 1) if clip else torch.cat(images)

@@ -88,6 +88,8 @@ def test_train_then_sample_and_ship_the_run(tmp_path, monkeypatch, capsys):
         (["sample", "--out", "a.npz", "--weights", "one-step"], "draw with consistency.sample_ends"),
         (["sample", "--out", "a.npz", "--steps", "5000"], "1 ... 1000, but is 5000"),
         (["figures", "--only", "nope"], "unknown figure nope; choose from"),
+        (["train", "--profile", "words"], "python scripts/words.py words"),
+        (["sample", "--weights", "words", "--out", "a.png"], "draws pages from prompts"),
     ],
 )
 def test_bad_requests_are_told_what_to_do(args, words, tmp_path, monkeypatch):
