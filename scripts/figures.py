@@ -102,7 +102,7 @@ def strips() -> Picture:
         eps_model = clipped(windowed(laptop.model, year, stride), laptop.schedule)
         images = last(sample_ddim(eps_model, laptop.schedule, x_T, 25, eta=1, generator=generator))
         rows.append(pad(images, (0, 112 - images.shape[3]), value=-1))
-    alt = "Six strips that read 2026, drawn through four windows: two each that stand 28, 24 and 20 columns apart."
+    alt = "Six strips asked for 2026, drawn through four windows: two each that stand 28, 24 and 20 columns apart."
     return image_grid(torch.cat(rows).view(1, 1, -1, 112), alt, size=4)
 
 
