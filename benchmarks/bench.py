@@ -27,7 +27,7 @@ from plain import check_equal
 from torch.utils.data import DataLoader
 
 from diffusion_lib.data import Digits, data_root, load_digits
-from diffusion_lib.fast import keep_memory
+from diffusion_lib.fast import keep_memory, likes_bfloat16
 from diffusion_lib.guidance import clipped, conditioned
 from diffusion_lib.metrics import label_agreement, within_class_spread
 from diffusion_lib.profiles import PROFILES, UNetConfig
@@ -250,6 +250,12 @@ def start_rows() -> list[str]:
     return [*rows, f"| notebook 01, all cells, `laptop` | {time.perf_counter() - start:.0f} |"]
 
 
+def vectors() -> str:
+    """The widest vectors that torch uses here, and whether the cores multiply bfloat16 matrices by themselves (AMX)."""
+    amx = likes_bfloat16(CPU)
+    return torch.backends.cpu.get_cpu_capability() + (" with AMX" if amx else "")
+
+
 def head(ceiling: dict[str, float], source: str, equal: float, command: str) -> list[str]:
     """What was compared, where, and the best that the machine does."""
     installed = ""
@@ -259,7 +265,7 @@ def head(ceiling: dict[str, float], source: str, equal: float, command: str) -> 
     best = ", ".join(f"{name} {speed / 1e9:.0f} GFLOP/s" for name, speed in ceiling.items())
     return [
         "# Speed, beside what people would use instead", "",
-        f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} threads, "
+        f"{os.cpu_count()} CPU cores ({platform.machine()}, {vectors()}), {torch.get_num_threads()} threads, "
         f"torch {versions()['torch']}, {source}. One run of `{command}`; shared cores, so read the ratios.", "",
         f"Ceiling in the same run: {best} (2048 x 2048; 64 channels at 28 x 28, 3 x 3).", "",
         "## Training step: forward, backward, clip, optimiser, average", "",

@@ -41,6 +41,41 @@ class UpsampleConv2d(nn.Conv2d):
         return F.conv_transpose2d(input, sums.transpose(0, 1), self.bias, stride=2, padding=1)
 
 
+def narrowed(x: Tensor) -> bool:
+    """Whether autocast narrows what is computed of ``x`` on a CPU."""
+    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+
+
+class GroupNorm(nn.GroupNorm):
+    """``nn.GroupNorm``; in float32 where autocast narrows the rest, as it is on GPUs without being asked.
+
+    On CPUs the loop over bfloat16 takes four times as long.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The same as ``nn.GroupNorm``, to rounding."""
+        return super().forward(input.float() if narrowed(input) else input)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(Q Kᵀ / √d) V, each (..., tokens, d); under autocast on a CPU by plain products, which use AMX."""
+    if not narrowed(q):
+        return F.scaled_dot_product_attention(q, k, v)
+    return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1) @ v
+
+
+def likes_bfloat16(device: torch.device) -> bool:
+    """Whether autocast to bfloat16 pays there: on NVIDIA's GPUs, and on CPUs that multiply such matrices (AMX)."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)  # older torch has none
+    return device.type == "cuda" or (device.type == "cpu" and capabilities().get("amx_bf16", False))
+
+
+def bfloat16(device: torch.device, *, wanted: bool) -> torch.autocast:
+    """Autocast to bfloat16, where that is ``wanted`` and pays; elsewhere a context that does nothing."""
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    return torch.autocast(kind, torch.bfloat16, enabled=wanted and likes_bfloat16(device))
+
+
 def keep_memory() -> None:
     """Let this process keep freed memory for the next large tensor, on Linux.
 
