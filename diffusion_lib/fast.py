@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -66,8 +67,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def likes_bfloat16(device: torch.device) -> bool:
     """Whether autocast to bfloat16 pays there: on NVIDIA's GPUs, and on CPUs that multiply such matrices (AMX)."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)  # older torch has none
-    return device.type == "cuda" or (device.type == "cpu" and capabilities().get("amx_bf16", False))
+    known: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch has no such function
+    return device.type == "cuda" or (device.type == "cpu" and known.get("amx_bf16", False))
 
 
 def bfloat16(device: torch.device, *, wanted: bool) -> torch.autocast:
