@@ -86,8 +86,9 @@ export default { render({ model, el }) {
             raise ValueError(f"one text for each frame is needed, but there are {len(frames)} and {len(texts)}.")
         self.texts, self.alt, self.names = list(texts), alt, [name for name, _ in maps]
         how: dict[str, Any] = {"label": label, "scale": scale, "curve": curve, "maps": maps}
+        shown = film(frames, texts, alt, **how)
         self._html = player_html(frames, texts, alt, start=start, **how)
-        super().__init__(film=film(frames, texts, alt, **how), value=start)
+        super().__init__(film=shown, value=start)
 
     @traitlets.validate("value", "chosen")
     def _in_range(self, proposal: Any) -> int:
