@@ -195,4 +195,10 @@ ROWS = {
     "immiscible": Row("noise near to the image, among its label's", loss=immiscible),
     "Muon": Row("orthogonal updates of hidden weights", optimizer=muon(4e-3)),
     "Muon 1e-2": Row("the same, faster", optimizer=muon(1e-2)),
+    "Muon 2e-2": Row("faster still", optimizer=muon(2e-2)),
+    "Muon, v weight": Row("with more weight at high noise", optimizer=muon(1e-2), loss=weighing(v_weight)),
+    "Muon, batch 32": Row("twice the steps, of half the images", optimizer=muon(1e-2), train={"batch_size": 32}),
+    "Muon, EMA 0.99": Row("an average that forgets sooner", optimizer=muon(1e-2), train={"ema_decay": 0.99}),
+    "Muon, label in time": Row("the label reaches every block", optimizer=muon(1e-2), network=LabelInTime),
+    "Muon, contrastive": Row("away from other labels' targets", optimizer=muon(1e-2), loss=contrastive(0.05)),
 }  # fmt: skip
