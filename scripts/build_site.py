@@ -182,8 +182,9 @@ def told(name: str, measured: dict[str, Any]) -> str:
 
 
 def scores(measured: dict[str, Any]) -> str:
-    """Agreement and spread in words."""
-    return f"agreement {measured['agreement']:.0%}, spread {measured['spread']:.2f} of real digits'"
+    """Agreement and spread in words, and whether it is always the same digit."""
+    same = f", {measured['most']:.0%} read as one and the same digit" if measured["most"] > 0.5 else ""
+    return f"agreement {measured['agreement']:.0%}, spread {measured['spread']:.2f} of real digits'{same}"
 
 
 def enliven(page: Path) -> None:

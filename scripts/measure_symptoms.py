@@ -2,9 +2,10 @@
 
     python scripts/measure_symptoms.py [EXERCISE ...]
 
-Without names: those of all exercises that are run. Writes site/symptoms.json (agreement and spread of 40 digits, or the
-error) and site/symptoms/*.png (the digits 0 to 9), for the page that leads from a symptom to its mistakes. What the
-live page runs is run at each of its settings, with a second picture where the first hardly shows what is wrong.
+Without names: those of all exercises that are run. Writes site/symptoms.json (agreement and spread of 40 digits, and
+the share that is read as one and the same digit, or the error) and site/symptoms/*.png (the digits 0 to 9), for the
+page that leads from a symptom to its mistakes. What the live page runs is run at each of its settings, with a second
+picture where the first hardly shows what is wrong.
 """
 
 import json
@@ -20,7 +21,7 @@ from torch import Tensor
 from diffusion_lib import editing, flow, samplers
 from diffusion_lib.data import load_digits
 from diffusion_lib.guidance import clipped, conditioned
-from diffusion_lib.metrics import label_agreement, within_class_spread
+from diffusion_lib.metrics import in_batches, label_agreement, within_class_spread
 from diffusion_lib.showing.player import png
 from diffusion_lib.showing.viz import mosaic, to_gray
 from diffusion_lib.training.checkpoints import load_classifier, load_pretrained
@@ -113,14 +114,19 @@ class Bench:
 
     def drawn(self, exercise: str, how: Setting | None, *mistakes: Mistake) -> tuple[Tensor | None, dict[str, Any]]:
         """Forty digits of the sampler with these mistakes, and numbers of them; or no digits, and the error."""
+        torch.manual_seed(0)  # for those that draw for themselves
         try:
             images = getattr(self, exercise)(build(exercise, *mistakes), how).clamp(-1, 1)
         except RuntimeError as error:
             return None, {"error": str(error).splitlines()[0]}
         if not images.isfinite().all():
             return None, {"error": "every pixel becomes NaN"}
-        spread = within_class_spread(images, self.label) / self.real_spread
-        return images, {"agreement": label_agreement(self.classifier, images, self.label), "spread": spread}
+        readings = in_batches(self.classifier, images).argmax(dim=1)
+        return images, {
+            "agreement": label_agreement(self.classifier, images, self.label),
+            "spread": within_class_spread(images, self.label) / self.real_spread,
+            "most": readings.bincount().max().item() / len(readings),
+        }
 
 
 def main() -> None:

@@ -40,8 +40,8 @@ SETTINGS = {  # exercise -> the usual one, then those that show what hardly show
     "ddim_step": {
         "usual": Setting("25 jumps over 1000 levels, with η = 1.", levels=1000, jumps=25),
         "one first noise": Setting(
-            "All digits begin with the same noise, so that only fresh noise makes them differ; η = 0.3 in place of 1.",
-            levels=1000, jumps=25, eta=0.3, one_start=True,
+            "All digits begin with the same noise, so that only fresh noise makes them differ; 50 jumps, with η = 0.3.",
+            levels=1000, jumps=50, eta=0.3, one_start=True,
         ),
         "longer steps": Setting("10 levels in place of 1000, and a jump to each: a level is a whole jump.", levels=10),
     },

@@ -4,7 +4,8 @@ import { toDisplay } from "./mnist.js";
 import { button, choices, labelled, number, picture, read, row, seconds, statusLine } from "./controls.js";
 
 const percent = value => `${Math.round(100 * value)} %`;
-const scores = found => found.error ? found.error : `agreement ${percent(found.agreement)}, spread ${found.spread.toFixed(2)} of real digits'`;
+const same = ({ most }) => most > 0.5 ? `, ${percent(most)} read as one and the same digit` : "";
+const scores = found => found.error ?? `agreement ${percent(found.agreement)}, spread ${found.spread.toFixed(2)} of real digits'${same(found)}`;
 const MORE = 4; // digits, where what is to be seen is how much they differ
 
 export function mountCompare(box, engine, data) {
