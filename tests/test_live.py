@@ -274,11 +274,11 @@ def test_a_digit_is_drawn_and_brought_back(live):
 
 
 @pytest.mark.parametrize(
-    ("exercise", "looks"),
-    [("ddim_step", 50), ("guided", 50 + 50)],  # guided ones look twice a step
+    ("name", "looks"),
+    [("ddim_step/no direction", 25 + 25), ("guided/1 + scale", 50 + 50)],  # guided ones look twice a step
 )
-def test_a_wrong_sampler_is_predicted_then_run_beside_the_right_one(live, known, exercise, looks):
-    box, mistake = live.locator("#live-compare"), [m for m in known["mistakes"] if m["exercise"] == exercise][1]
+def test_a_wrong_sampler_is_predicted_then_run_beside_the_right_one(live, known, name, looks):
+    box, mistake = live.locator("#live-compare"), next(m for m in known["mistakes"] if m["id"] == name)
     status, verdict = box.locator("[role=status]"), box.locator("p").last
     assert mistake["setting"] == "usual"
     live.evaluate("key => { location.hash = `try-${key}`; }", mistake["key"])

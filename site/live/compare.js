@@ -60,7 +60,9 @@ export function mountCompare(box, engine, data) {
   }
   function choose() { // another mistake was chosen
     const settings = Object.entries(data.tables[chosen().exercise]).filter(([, { wrong }]) => chosen().id in wrong);
-    setting.replaceChildren(...choices(settings.map(([name]) => [name === "usual" ? name : `louder: ${name}`, name]), chosen().setting).children);
+    const options = settings.map(([name]) => make("option", { value: name, textContent: name === "usual" ? name : `louder: ${name}` }));
+    setting.replaceChildren(...options);
+    setting.value = chosen().setting;
     set();
     for (const input of guesses.querySelectorAll("input")) input.checked = false;
   }

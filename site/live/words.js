@@ -20,7 +20,7 @@ export function mountWords(box, engine, { prompts }) {
   const { language, latent, page: [height, width] } = prompts, say = pair => pair.map(digit => language.words[digit]).join(" ");
   const prompt = make("input", { type: "text", value: prompts.examples[0], autocomplete: "off", spellcheck: false, className: "live-prompt" });
   const fields = { steps: number(prompts.steps, 1, prompts.most), guidance: number(prompts.scale, 0, 10, 0.1), η: number(1, 0, 1, 0.1), seed: number(0, 0, 2 ** 31 - 1) };
-  const asked = make("p", { className: "live-about" });
+  const asked = make("p", { className: "live-asked" });
   const [inside, insideFigure] = picture(latent[0] * (latent[2] + GAP) - GAP, latent[1], `the state x_t: ${latent[0]} channels of ${latent[1]} × ${latent[2]} numbers`, 6);
   const [now, nowFigure] = picture(width, height, "x_t, decoded", 3);
   const [clean, cleanFigure] = picture(width, height, "the clean page that the network sees in it, x̂_0, decoded", 3);
