@@ -175,7 +175,7 @@ def told(name: str, measured: dict[str, Any]) -> str:
     """What was seen when it ran."""
     if "error" in measured:
         return f"Seen: {measured['error']}.\n"
-    alt = f"The digits 0 to 9 as drawn by: {name}."
+    alt = f"What came when the digits 0 to 9 were asked for: {name}."
     picture = f'<img class="strip" src="_static/symptoms/{measured["picture"]}" alt="{escape(alt)}">'
     who = f"`{name.split('/')[0]}`, correct" if name.endswith("/correct") else "Seen"
     return f"{who}: {scores(measured)}.\n\n{picture}\n"

@@ -180,7 +180,7 @@ def test_a_page_is_drawn_from_a_prompt_with_every_state_under_the_slider(live):
     assert pixels(clean) != seen[-1][3]  # the same page in other words
     prompt.fill("nine eight over two five")
     press(box, "Draw it")
-    says(status, "“over” is none of its words. It knows zero, one, two,")
+    says(status, "The network does not know “over”. Its words are zero, one, two,")
     assert prompt.evaluate("node => node === document.activeElement")
     box.get_by_label("steps").fill("1001")
     press(box, "Draw it")

@@ -3,6 +3,7 @@
 import base64
 import copy
 import json
+import re
 import sys
 from dataclasses import replace
 
@@ -30,6 +31,7 @@ from grader.catalogue.mistakes import MISTAKES, build
 from grader.catalogue.tables import SETTINGS, every, guess_rows, row, sampler_tables
 
 sys.path.insert(0, str(ROOT / "scripts"))
+import build_site
 import live_page
 
 pytestmark = NEEDS_CHROMIUM
@@ -437,6 +439,19 @@ def test_every_mistake_shows_at_the_setting_that_the_page_chooses():
                 assert seen == (name == mistake["setting"]), (mistake["id"], name)
 
 
+def test_the_symptom_page_leads_to_each_that_can_be_run_and_tells_what_was_turned():
+    known, text = live_page.known(), build_site.debugging()
+    for mistake in known["mistakes"]:
+        about = text.split(f"**{mistake['name']}** · `{mistake['exercise']}`")[1].split("\n**")[0]
+        assert f'href="live.html#try-{mistake["key"]}"' in about
+        settings = known["tables"][mistake["exercise"]]
+        told = [name for name, table in settings.items() if name != "usual" and table["told"] in about]
+        assert told == [mistake["setting"]] * (mistake["setting"] != "usual")
+        pictures = re.findall(r"_static/symptoms/(\w+\.png)", about)
+        assert len(pictures) == (0 if "error" in mistake["measured"].get("usual", {}) else 1 + len(told))
+        assert all((live_page.SITE / "symptoms" / name).exists() for name in pictures)
+
+
 @pytest.mark.parametrize(
     ("wrong", "seen"),
     [
@@ -550,8 +565,8 @@ def test_prompts_are_read_as_the_library_reads_them(engine, language):
 WORDS = "zero, one, two, three, four, five, six, seven, eight, nine, above and below"
 GRAMMAR = "A prompt is two digits, above or below, and two more digits. Received: "
 REFUSED = {
-    "three eleven above four seven": f"“eleven” is none of its words. It knows {WORDS}.",
-    "three one above four seven.": f"“seven.” is none of its words. It knows {WORDS}.",
+    "three eleven above four seven": f"The network does not know “eleven”. Its words are {WORDS}.",
+    "three one above four seven.": f"The network does not know “seven.”. Its words are {WORDS}.",
     "Three one four seven": f"{GRAMMAR}“three one four seven”.",
     "three one four seven nine": f"{GRAMMAR}“three one four seven nine”.",
     "three above one four seven": f"{GRAMMAR}“three above one four seven”.",

@@ -5,7 +5,7 @@
 export function encodePrompt(text, { words, digits, relation, length }) {
   const received = text.toLowerCase().split(/\s+/).filter(word => word);
   const unknown = received.find(word => !words.includes(word));
-  if (unknown) throw new Error(`“${unknown}” is none of its words. It knows ${words.slice(0, -1).join(", ")} and ${words.at(-1)}.`);
+  if (unknown) throw new Error(`The network does not know “${unknown}”. Its words are ${words.slice(0, -1).join(", ")} and ${words.at(-1)}.`);
   const numbers = received.map(word => words.indexOf(word));
   if (numbers.length !== length || numbers.some((number, place) => number >= digits !== (place === relation)))
     throw new Error(`A prompt is two digits, above or below, and two more digits. Received: ${received.length ? `“${received.join(" ")}”` : "nothing"}.`);
