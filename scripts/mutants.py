@@ -129,7 +129,7 @@ def plant(place: Path, mutant: Mutant | None = None) -> Path:
         source = place.parent / "clean" / name if mutant else ROOT / name
         stale = [] if not mutant else [f"{Path(mutant.file).stem}.*.pyc"]
         shutil.copytree(source, place / name, ignore=shutil.ignore_patterns("weights", *stale))
-    for name in ("diffusion_lib/weights", "homework", "notebooks"):
+    for name in ("diffusion_lib/weights", "homework", "notebooks", "Makefile"):
         (place / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "pyproject.toml", place)
     (place / "tmp").mkdir()
