@@ -50,7 +50,7 @@ Firefox is no part of this command. By hand, on 2026-11-25 and such a machine, h
 site's page from disk with every address but its own machine's blocked: it had WebAssembly's vectors, grew a digit with
 each of the three networks (20 guided steps in 0.7 s, 8 straight pieces in 0.2 s, one look), brought a drawing back, ran
 a wrong sampler beside the right one, and trained on points, without an error in its console. On 2026-12-01 Firefox ESR
-153.8.0 did so too; it drew pages from prompts (20 guided steps, each decoded, in 1.5 s beside other work), told an
+153.8.0 did so too; it drew pages from prompts (20 guided steps, each decoded, in 0.7 s), told an
 unknown word, and ran a wrong guidance beside the right one at a louder setting.
 
 The runtime that was not chosen is onnxruntime-web. What is known of it comes from an earlier measurement on such a
