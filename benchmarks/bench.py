@@ -27,7 +27,7 @@ from plain import check_equal
 from torch.utils.data import DataLoader
 
 from diffusion_lib.data import Digits, data_root, load_digits
-from diffusion_lib.fast import keep_memory
+from diffusion_lib.fast import keep_memory, likes_bfloat16
 from diffusion_lib.guidance import clipped, conditioned
 from diffusion_lib.metrics import label_agreement, within_class_spread
 from diffusion_lib.profiles import PROFILES, UNetConfig
@@ -250,6 +250,12 @@ def start_rows() -> list[str]:
     return [*rows, f"| notebook 01, all cells, `laptop` | {time.perf_counter() - start:.0f} |"]
 
 
+def vectors() -> str:
+    """The widest vectors that torch uses here, and whether the cores multiply bfloat16 matrices by themselves (AMX)."""
+    amx = likes_bfloat16(CPU)
+    return torch.backends.cpu.get_cpu_capability() + (" with AMX" if amx else "")
+
+
 def head(ceiling: dict[str, float], source: str, equal: float, command: str) -> list[str]:
     """What was compared, where, and the best that the machine does."""
     installed = ""
@@ -259,7 +265,7 @@ def head(ceiling: dict[str, float], source: str, equal: float, command: str) -> 
     best = ", ".join(f"{name} {speed / 1e9:.0f} GFLOP/s" for name, speed in ceiling.items())
     return [
         "# Speed, beside what people would use instead", "",
-        f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} threads, "
+        f"{os.cpu_count()} CPU cores ({platform.machine()}, {vectors()}), {torch.get_num_threads()} threads, "
         f"torch {versions()['torch']}, {source}. One run of `{command}`; shared cores, so read the ratios.", "",
         f"Ceiling in the same run: {best} (2048 x 2048; 64 channels at 28 x 28, 3 x 3).", "",
         "## Training step: forward, backward, clip, optimiser, average", "",
@@ -267,7 +273,8 @@ def head(ceiling: dict[str, float], source: str, equal: float, command: str) -> 
         f"gradients differ from ours by at most {equal:.0e} of their largest value. It does more work "
         "where it upsamples: ours adds up the weights that meet copies of one pixel. The others are the nearest sizes "
         f"of two libraries{installed}: unequal work, so compare the GFLOPs (forward, one image). The last column is "
-        "three times those GFLOPs over the convolution ceiling.", "",
+        "three times those GFLOPs over the convolution ceiling. All compute in float32, as that ceiling does, but for "
+        "the row that says otherwise.", "",
         *STEP_TABLE,
     ]  # fmt: skip
 
@@ -312,7 +319,8 @@ def main(out: Path, steps_alone: bool) -> None:
 
     add(head(ceiling, train.source, max(check_equal(config) for config in configs), command))
     add(train_rows("laptop", 64, 30, ceiling["convolution"]))
-    add(train_rows("full", 64, 5, ceiling["convolution"]))
+    narrow = ["ours, bfloat16"] if likes_bfloat16(CPU) else []
+    add(train_rows("full", 64, 5, ceiling["convolution"], OTHERS + narrow))
     if not steps_alone:
         peak = "Peak memory of a process that trains, GiB"
         cost = ["doubled", "seconds", "exponent", "of the last doubling"]

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,12 +28,13 @@ Step = Callable[[], Any]
 Probe = tuple[nn.Module, Callable[[], Any]]  # the network, and a forward pass of one image
 
 
-def ours(profile_name: str, digits: Digits, batch: int, device: torch.device) -> tuple[Step, Probe]:
-    """The library's own step."""
-    profile = PROFILES[profile_name]
-    profile = replace(
-        profile, train=replace(profile.train, batch_size=batch, label_dropout=0.0, timestep_sampling="uniform")
-    )
+def ours(
+    profile_name: str, digits: Digits, batch: int, device: torch.device, bfloat16: bool = False
+) -> tuple[Step, Probe]:
+    """The library's own step; on a CPU in float32, unless ``bfloat16`` is asked for."""
+    profile, narrow = PROFILES[profile_name], bfloat16 or device.type == "cuda"
+    even = {"label_dropout": 0.0, "timestep_sampling": "uniform"}
+    profile = replace(profile, train=replace(profile.train, batch_size=batch, bfloat16=narrow, **even))
     trainer = Trainer(profile, digits, digits, device)
     count = len(trainer.train_digits)
     step = lambda: trainer.step(torch.randint(0, count, (batch,), device=device))  # noqa: E731
@@ -128,7 +130,10 @@ def peak_memory(device: torch.device) -> float:
 def main() -> None:
     name, profile, batch, device = sys.argv[1], sys.argv[2], int(sys.argv[3]), torch.device(sys.argv[4])
     torch.manual_seed(0)
-    make = {"ours": ours, "plain": plain, "diffusers": diffusers, "denoising-diffusion-pytorch": lucidrains}[name]
+    make = {
+        "ours": ours, "ours, bfloat16": partial(ours, bfloat16=True), "plain": plain, "diffusers": diffusers,
+        "denoising-diffusion-pytorch": lucidrains,
+    }[name]  # fmt: skip
     step, (model, forward) = make(profile, load_digits("train", device).take(max(4096, batch)), batch, device)
     print("ready", flush=True)
     for _ in sys.stdin:

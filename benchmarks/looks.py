@@ -17,9 +17,9 @@ import torch
 
 from diffusion_lib.data import load_data
 from diffusion_lib.flow import as_velocity, sample_flow
-from diffusion_lib.guidance import clipped, conditioned
+from diffusion_lib.guidance import conditioned
 from diffusion_lib.metrics import Judge, Scores
-from diffusion_lib.samplers import last, sample_ddim
+from diffusion_lib.samplers import denoiser, last, sample_ddim
 from diffusion_lib.shapes import Images, Labels
 from diffusion_lib.training.checkpoints import WEIGHTS, Pretrained, load_classifier, load_pretrained
 from diffusion_lib.training.runs import device_name, versions
@@ -30,8 +30,8 @@ HEAD = """# Straight paths beside `laptop`, at equal looks
 
 `python benchmarks/looks.py`: shipped weights on MNIST, no guidance, 500 digits a row, seed 1. A look is one evaluation
 of the network. *Straight pieces* walk evenly in τ without clipping (`sample_flow`); DDIM walks evenly in t, with x̂_0
-clipped (`sample_ddim`), *with noise* at η = 1. Heun's last piece is Euler's, so its n pieces take 2 n − 1 looks. The
-range is a 95 % interval (Wilson). Both spreads are shares of real digits'.
+clipped unless it says otherwise (`sample_ddim`), *with noise* at η = 1. Heun's last piece is Euler's, so its n pieces
+take 2 n − 1 looks. The range is a 95 % interval (Wilson). Both spreads are shares of real digits'.
 
 | network, walk | looks | read as asked | spread | of features | Fréchet | of it mean | covariance |
 |---|---|---|---|---|---|---|---|
@@ -39,9 +39,9 @@ range is a 95 % interval (Wilson). Both spreads are shares of real digits'.
 Walk = Callable[[Pretrained, Images, Labels, int, torch.Generator], Images]
 
 
-def ddim(eta: float) -> Walk:
+def ddim(eta: float, *, clip: bool = True) -> Walk:
     def walk(trained: Pretrained, x_T: Images, label: Labels, looks: int, generator: torch.Generator) -> Images:
-        eps_model = clipped(conditioned(trained.eps_model, label), trained.schedule)
+        eps_model = denoiser(trained.eps_model, trained.schedule, label, 1.0, clip=clip)
         return last(sample_ddim(eps_model, trained.schedule, x_T, looks, eta=eta, generator=generator))
 
     return walk
@@ -62,6 +62,7 @@ def pieces(heun: bool) -> Walk:
 WALKS: dict[str, tuple[Walk, tuple[int, ...]]] = {
     "laptop, DDIM": (ddim(0), LOOKS),
     "laptop, DDIM with noise": (ddim(1), LOOKS),
+    "laptop, DDIM without clipping": (ddim(0, clip=False), LOOKS),
     "laptop, straight pieces": (pieces(heun=False), LOOKS),
     "flow, straight pieces": (pieces(heun=False), LOOKS),
     "flow, Heun's pieces": (pieces(heun=True), (3, 7, 15)),

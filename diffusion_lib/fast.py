@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,41 @@ class UpsampleConv2d(nn.Conv2d):
         """(B, C_in, H, W) -> (B, C_out, 2 H, 2 W); ``conv(interpolate(input, scale_factor=2))``, to rounding."""
         sums = 4 * F.avg_pool2d(self.weight.flip(2, 3), 2, stride=1, padding=1)
         return F.conv_transpose2d(input, sums.transpose(0, 1), self.bias, stride=2, padding=1)
+
+
+def narrowed(x: Tensor) -> bool:
+    """Whether autocast narrows what is computed of ``x`` on a CPU."""
+    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+
+
+class GroupNorm(nn.GroupNorm):
+    """``nn.GroupNorm``; in float32 where autocast narrows the rest, as it is on GPUs without being asked.
+
+    On CPUs the loop over bfloat16 takes four times as long.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The same as ``nn.GroupNorm``, to rounding."""
+        return super().forward(input.float() if narrowed(input) else input)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(Q Kᵀ / √d) V, each (..., tokens, d); under autocast on a CPU by plain products, which use AMX."""
+    if not narrowed(q):
+        return F.scaled_dot_product_attention(q, k, v)
+    return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1) @ v
+
+
+def likes_bfloat16(device: torch.device) -> bool:
+    """Whether autocast to bfloat16 pays there: on NVIDIA's GPUs, and on CPUs that multiply such matrices (AMX)."""
+    known: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch has no such function
+    return device.type == "cuda" or (device.type == "cpu" and known.get("amx_bf16", False))
+
+
+def bfloat16(device: torch.device, *, wanted: bool) -> torch.autocast:
+    """Autocast to bfloat16, where that is ``wanted`` and pays; elsewhere a context that does nothing."""
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    return torch.autocast(kind, torch.bfloat16, enabled=wanted and likes_bfloat16(device))
 
 
 def keep_memory() -> None:

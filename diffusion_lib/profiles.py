@@ -2,7 +2,7 @@
 
 ``tiny``    seconds, offline: for tests and for seeing every cell run
 ``laptop``  real digits on two CPU cores in minutes
-``full``    the homework's experiment: 30 epochs at width 64, for a GPU
+``full``    the homework's network at its size: 30 epochs at width 64, for a GPU
 ``flow``    laptop's network, taught straight paths: notebook 08
 ``words``   laptop's network in latents, told prompts: notebook 09; ``words-pixels`` is the same without the latents
 """
@@ -128,7 +128,7 @@ class TrainConfig:
     max_images: int | None = None  # train on the first max_images only
     snapshot_epochs: tuple[int, ...] = ()  # save a sample grid and the averaged weights after these
     seed: int = 0
-    bfloat16: bool = False  # autocast, on CUDA only: on CPUs it was slower than float32
+    bfloat16: bool = False  # autocast, on CUDA and on CPUs with AMX: on others, and for small networks, it is slower
     compile: bool = False  # torch.compile, on CUDA only: on CPUs it gained nothing
 
     def __post_init__(self) -> None:
@@ -253,7 +253,7 @@ PROFILES = {
         unet=SMALL,
         schedule=ScheduleConfig(kind="straight", num_timesteps=1000),
         # laptop's recipe for another target. Even in amplitude, t shows it the same mixture of noise as laptop saw.
-        train=replace(RECIPE, epochs=3, target="velocity", snapshot_epochs=(1, 2, 3)),
+        train=replace(RECIPE, epochs=15, target="velocity", snapshot_epochs=(1, 2, 5, 10, 15)),
     ),
     "words": Profile(
         name="words",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffusion_lib.embeddings import LabelEmbedding, TimeEmbedding, WordEmbedding
-from diffusion_lib.fast import TokenLinear, UpsampleConv2d
+from diffusion_lib.fast import GroupNorm, TokenLinear, UpsampleConv2d, attend
 from diffusion_lib.profiles import UNetConfig
 from diffusion_lib.shapes import Images, Labels, Timesteps, check_batch, check_prompts
 
@@ -27,7 +27,7 @@ TimeVector = Float[Tensor, "batch time_dim"]
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """Group norm over groups of at least four channels: at most 32 of them, and as many as divide the channels."""
-    return nn.GroupNorm(gcd(channels, min(32, channels // 4)), channels)
+    return GroupNorm(gcd(channels, min(32, channels // 4)), channels)
 
 
 class ResBlock(nn.Module):
@@ -70,7 +70,7 @@ class Attention(nn.Module):
         """x (B, N, dim), context (B, M, context_dim) -> (B, N, dim)."""
         q = self.split_heads(self.to_q(x))
         k, v = map(self.split_heads, self.to_kv(x if context is None else context).chunk(2, dim=-1))
-        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = attend(q, k, v)
         return self.out(attended.transpose(1, 2).flatten(2))
 
     def split_heads(self, x: Tokens) -> Float[Tensor, "batch head token head_dim"]:

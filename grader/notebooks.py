@@ -26,16 +26,16 @@ def student_notebook(book: dict[str, Any], stem: str, assignment: Assignment) ->
     """A notebook with no outputs, no cells that give answers away, and the assignment's exercises and questions."""
     cells: list[Cell] = []
     here = {name: points for name, points in assignment.exercises.items() if get(name).notebook == stem}
-    for cell in _shown(book["cells"], {id for name in here for id in get(name).gives_away}):
+    for cell in _cut(_shown(book["cells"], {id for name in here for id in get(name).gives_away})):
         source = "".join(cell["source"])
         if WRITE_UP in cell["metadata"].get("tags", []):
             source = for_the_write_up(assignment.questions, source.partition("\n")[0])
         if cell["cell_type"] == "code" and all(known["cell_type"] != "code" for known in cells):
             source = "%load_ext autoreload\n%autoreload 2\nfrom diffusion_lib.homework import check\n\n" + source
         cells.append(_cell(cell["cell_type"], cell["id"], source))
-        for name in [name for name in here if _shows(get(name), source)]:
+        for name in [name for name in here if _shows(get(name), source) and not get(name).after]:
             cells += _exercise_cells(get(name), here.pop(name))
-    for name, points in here.items():  # no cell shows it
+    for name, points in here.items():  # no cell shows it, or one does too late
         end = _section(cells, stem, get(name).after or get(name).reread.partition(", ")[2])[1]
         cells[end:end] = _exercise_cells(get(name), points)
     if stem in NOTES:
@@ -59,6 +59,18 @@ def _shown(cells: list[Cell], given_away: Collection[str]) -> Iterator[Cell]:
         elif not before:
             yield _cell("markdown", f"{cell['id']}-later", LATER)
         before = hidden
+
+
+def _cut(cells: Iterator[Cell]) -> Iterator[Cell]:
+    """The cells, cut before headings of sections: what is put at a section's end stands behind its last answer."""
+    for cell in cells:
+        parts = [""]
+        if cell["cell_type"] == "markdown":
+            parts = re.split(r"\n+(?=## )", "".join(cell["source"]))
+        if len(parts) == 1:
+            yield cell
+        else:
+            yield from (cell | {"id": f"{cell['id']}-{i}", "source": part} for i, part in enumerate(parts))
 
 
 def _section(cells: list[Cell], stem: str, name: str) -> tuple[int, int]:

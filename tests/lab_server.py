@@ -118,7 +118,7 @@ def keep(page: Any, name: str) -> None:
 
 
 def move_every_slider(page: Any, name: str) -> int:
-    """Move each slider of a saved page to both ends by keyboard; its words and its picture must follow."""
+    """Move each slider of a saved page to both ends by keyboard, and choose each of its maps; all must follow."""
     boxes = page.locator("[id^=player-]")
     for i in range(boxes.count()):
         slider, text, canvas = (boxes.nth(i).locator(part) for part in ("input[type=range]", "output", "canvas"))
@@ -130,5 +130,12 @@ def move_every_slider(page: Any, name: str) -> int:
             assert canvas.get_attribute("aria-label").endswith(text.inner_text())
             seen.append((text.inner_text(), canvas.evaluate("canvas => canvas.toDataURL()")))
         assert all(first != last for first, last in zip(*seen, strict=True))
+        maps = set()
+        for button in (choices := boxes.nth(i).locator("button[aria-pressed]")).all():
+            button.focus()
+            page.keyboard.press("Enter")
+            assert canvas.get_attribute("aria-label").endswith(f" · {button.inner_text()}")
+            maps.add(canvas.evaluate("canvas => canvas.toDataURL()"))
+        assert len(maps) == choices.count()
         keep(page, f"{name}_slider_{i}")
     return boxes.count()

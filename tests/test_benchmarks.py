@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -48,9 +49,9 @@ def test_that_comparison_can_fail(monkeypatch):
 def test_memorisation_is_told_as_measured():
     import memorisation
 
-    rows = json.loads(memorisation.NUMBERS.read_text(encoding="utf-8"))["rows"]
-    table = memorisation.TABLE.read_text(encoding="utf-8")
-    assert table.startswith(memorisation.HEAD)
+    numbers = json.loads(memorisation.NUMBERS.read_text(encoding="utf-8"))
+    rows, table = numbers["rows"], memorisation.TABLE.read_text(encoding="utf-8")
+    assert table.startswith(memorisation.head(numbers))
     assert [memorisation.line(row) in table for row in rows] == [True] * len(memorisation.SIZES)
     kept = load_snapshots("memorisation")
     assert list(kept) == [row["digits"] for row in rows] == list(memorisation.SIZES)
@@ -64,3 +65,35 @@ def test_two_networks_are_compared_from_the_same_noise():
     assert memorisation.apart(ours, ours) == 0
     assert memorisation.apart(ours, ours + 0.5) == pytest.approx(0.5 / 0.5)  # of a neighbour: 1 - 0.5
     assert memorisation.apart(ours, ours.roll(-1, dims=0)) > 1
+
+
+def test_memorisation_keeps_each_size_and_writes_when_all_are_there(tmp_path, monkeypatch):
+    import memorisation
+
+    measured = []
+
+    def cheap(size, steps, *data):
+        measured.append((size, steps))
+        keys = ("loss", "held_out", "exact_loss", "exact_held_out", "nearest", "real_nearest", "copies", "real_copies")
+        return {"digits": size, **dict.fromkeys((*keys, "apart", "cpu_seconds"), 0.5)}, torch.zeros(3, 1, 28, 28)
+
+    for name in ("RUNS", "TABLE", "NUMBERS", "SAMPLES"):
+        monkeypatch.setattr(memorisation, name, tmp_path / name)
+    monkeypatch.setattr(memorisation, "measured", cheap)
+    monkeypatch.setattr(memorisation, "load_data", lambda *_: (SimpleNamespace(source="MNIST"), None))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["memorisation.py", *arguments])
+        memorisation.main()
+
+    run("--steps", "7", "--sizes", "100", "10")
+    assert measured == [(100, 7), (10, 7)]
+    assert not (tmp_path / "NUMBERS").exists()
+    run("--steps", "7")
+    assert measured[2:] == [(1000, 7), (10_000, 7)]
+    numbers = json.loads((tmp_path / "NUMBERS").read_text())
+    assert [row["digits"] for row in numbers["rows"]] == list(memorisation.SIZES)
+    assert "7 steps of 32 images" in (tmp_path / "TABLE").read_text()
+    assert numbers["command"].endswith("--steps 7")
+    run("--steps", "8", "--sizes", "10")
+    assert measured[4:] == [(10, 8)]

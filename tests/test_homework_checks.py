@@ -182,7 +182,7 @@ def test_unlisted_wrong_code_fails_with_evidence():
     assert not verdict
     assert not verdict.mistakes
     assert "t = T/4" in repr(verdict)
-    assert "should be" in repr(verdict)
+    assert "data of spread 1: 5 of 5 numbers differ, the first is number 1: expected 1, received 0.7" in repr(verdict)
     verdict = check("euler_step", lambda x, tau, tau_next, u: 0.7 * x)  # it knows no level
     assert "image 1, image 2" in repr(verdict)
     assert "t = T/4" not in repr(verdict)

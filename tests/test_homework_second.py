@@ -66,6 +66,10 @@ def test_the_other_sets_are_handed_out_and_graded(tmp_path):
     books = "\n".join(p.read_text(encoding="utf-8") for p in (student / "notebooks").glob("*.ipynb"))
     assert [books.count(f'check(\\"{name}\\").show()') for name in ALL] == [1] * len(ALL)
     assert "put_back = ..." not in books  # a line to write, which is that of inpaint_step
+    for name in ("euler_step", "encode_scaled"):  # which stand at a section's end, behind the answers in it
+        book = json.loads((student / "notebooks" / f"{get(name).notebook}.ipynb").read_text(encoding="utf-8"))
+        place = next(i for i, cell in enumerate(book["cells"]) if cell["id"] == f"c-{name}")
+        assert "".join(book["cells"][place + 1]["source"]).startswith("## ")
     answers = {path: (ROOT / path).read_text(encoding="utf-8") for path in {get(name).path for name in ALL}}
     (tmp_path / "in").mkdir()
     for hand_in, places in SPOILT.items():

@@ -143,3 +143,39 @@ def test_without_scripts_all_frames_stand_in_a_sheet_with_words(browser, tmp_pat
     assert page.get_by_role("button").count() == 0
     keep(page, f"player_sheet_{width}")
     context.close()
+
+
+def test_a_map_is_laid_over_the_picture_by_keyboard_and_by_mouse_and_stays_while_the_slider_moves(browser, tmp_path):
+    def flat(*colour):
+        return np.tile(np.array(colour, np.uint8), (COUNT, 14, 14, 1))
+
+    frames = np.linspace(255, 0, COUNT).astype(np.uint8)[:, None, None].repeat(14, 1).repeat(14, 2)
+    maps = [("red", flat(255, 0, 0)), ("none", flat(255, 255, 255)), ("blue", flat(0, 0, 255))]
+    html = player_html(frames, TEXTS, "A patch that darkens.", label="t", start=2, maps=maps)
+    (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8>{html}", encoding="utf-8")
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto((tmp_path / "page.html").as_uri())
+    box = page.locator("[id^=player-]")
+    page.wait_for_function(AT, arg=[box.element_handle(), "t = 200 "])
+
+    def shown():
+        pixel = box.locator("canvas").evaluate("c => [...c.getContext('2d').getImageData(5, 5, 1, 1).data]")
+        pressed = [b.inner_text() for b in box.locator("button[aria-pressed=true]").all()]
+        words = box.locator("output").inner_text()
+        assert box.locator("canvas").get_attribute("aria-label") == f"A patch that darkens. {words}"
+        assert box.locator("input").get_attribute("aria-valuetext") == words
+        return pixel[:3], words.split(" · ")[-1], pressed
+
+    grey = int(frames[2, 0, 0])
+    assert shown() == ([grey, 0, 0], "red", ["red"])
+    for _ in range(4):  # Play, the slider, then the first two maps
+        page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert shown() == ([grey] * 3, "none", ["none"])
+    box.get_by_role("button", name="blue").click()
+    assert shown() == ([0, 0, grey], "blue", ["blue"])
+    box.get_by_role("slider").press("ArrowRight")
+    assert shown() == ([0, 0, int(frames[3, 0, 0])], "blue", ["blue"])
+    assert min(b.bounding_box()["height"] for b in box.get_by_role("button").all()) >= 24
+    page.close()

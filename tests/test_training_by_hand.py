@@ -133,6 +133,19 @@ def test_a_gradient_longer_than_the_limit_is_shortened_to_it(digits):
     close(steps[0][1], [w * 0.5 / length for w in before], rtol=1e-4, atol=1e-9)
 
 
+@pytest.mark.parametrize(("asked", "multiplies", "dtype"), [
+    (True, True, torch.bfloat16), (True, False, torch.float32), (False, True, torch.float32),
+])  # fmt: skip
+def test_bfloat16_is_used_where_asked_for_and_where_it_pays(digits, monkeypatch, asked, multiplies, dtype):
+    monkeypatch.setattr("diffusion_lib.fast.likes_bfloat16", lambda device: multiplies)
+    trainer, seen = Trainer(profile(bfloat16=asked), digits, digits, torch.device("cpu")), []
+    trainer.model.conv_in.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    loss = trainer.step(torch.arange(8))
+    assert seen == [dtype]
+    assert loss.dtype == torch.float32  # and so are weights and their gradients
+    assert {p.grad.dtype for p in trainer.model.parameters()} == {torch.float32}
+
+
 def test_two_steps_and_their_average_by_hand(digits):
     """AdamW's first step is its rate times the gradient's sign, the average starts there and moves by 1 − 2/11."""
     trainer = Trainer(profile(learning_rate=0.01, grad_clip=1e9), digits, digits, torch.device("cpu"))

@@ -125,6 +125,38 @@ def test_every_frame_is_where_the_player_looks_for_it():
             assert np.array_equal(sheet[row * height :, column * width :][:height, :width], frame)
 
 
+def test_maps_stand_beside_their_picture_and_one_of_them_is_chosen():
+    frames, maps = film(100), [("a", film(100) // 2), ("b", 255 - film(100)), ("a", film(100))]
+    slider = FrameSlider(frames, [f"t = {i}" for i in range(100)], "A grey patch.", maps=maps)
+    assert (slider.text, slider.film["maps"]) == ("t = 0 · a", {"names": ["a", "b", "a"], "gap": player.GAP})
+    slider.chosen = 1
+    assert slider.text == "t = 0 · b"
+    with pytest.raises(ValueError, match=r"chosen must lie in 0 ... 2, but is 3"):
+        slider.chosen = 3
+    html = slider._repr_mimebundle_()[0]["text/html"]
+    saved, kept = json.loads(re.search(r"film = (\{.*\});", html).group(1)), player.keep_even(100)
+    for data, places in ((slider.film, range(100)), (saved | {"sheet": re.search(r'src="([^"]*)', html)[1]}, kept)):
+        sheet, (height, width), gap = decoded(data["sheet"]), frames.shape[1:], data["maps"]["gap"]
+        for place, i in enumerate(places):
+            row, column = divmod(place, data["columns"])
+            for k, shown in enumerate([frames, *(shown for _, shown in maps)]):  # as player.js looks for them
+                left = (4 * column + k) * (width + gap)
+                assert np.array_equal(sheet[row * (height + gap) :, left:][:height, :width], shown[i]), (i, k)
+    assert "from t = 0 to t = 99. Beside each its maps: a, b, a." in html
+    with pytest.raises(ValueError, match=r"needs 7 frames of 4 x 3 pixels as the film has, but 'a' has the shape"):
+        FrameSlider(film(), list("abcdefg"), "A grey patch.", maps=maps)
+    with pytest.raises(ValueError, match=r"chosen must lie in 0 ... 0, but is 1"):
+        FrameSlider(film(), list("abcdefg"), "A grey patch.").chosen = 1
+
+
+def test_a_tint_is_white_at_zero_and_darker_the_larger_the_share():
+    tints = viz.tint(torch.tensor([0.0, 0.5, 1.0]).view(3, 1, 1))
+    assert tints[0].ravel().tolist() == [255] * 3
+    grey = seen_by("grey", tints.reshape(3, 3) / 255)[:, 0]
+    assert grey[0] > grey[1] + 0.1 > grey[2] + 0.2
+    assert grey[2] > 0.5  # ink stays darker
+
+
 def test_the_slider_has_a_face_that_needs_no_kernel():
     slider = FrameSlider(film(), [f"t = {i} <" for i in range(7)], "A grey patch.", label="t", start=2)
     bundle, _ = slider._repr_mimebundle_()

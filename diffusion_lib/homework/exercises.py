@@ -27,7 +27,7 @@ class Exercise:
     task: str  # what the stub says
     begins: str = ""  # with this statement the student's part begins; by default with the first
     shown: str = ""  # what the notebook shows in place of the function itself
-    after: str = ""  # where no cell shows it, it stands at the end of this section; by default of the one to reread
+    after: str = ""  # where no cell shows it, or cells call it sooner: the section at whose end it stands, not reread's
     gives_away: tuple[str, ...] = ()  # ids of cells that students get after the deadline where this is handed out
 
     @property

@@ -109,7 +109,7 @@ def ddim_step(f: Callable[..., Tensor], key: int) -> Observation:
     seen, raw, f = Observation(), f, on_copies(f)
     x, eps, noise = (normal(*SHAPE, key=key + i) for i in range(3))
     for name, schedule in schedules().items():
-        t = levels(schedule) + torch.tensor([0, 1, 0, 0, 0])
+        t = levels(schedule)  # the first two jumps are single steps, the others are long
         t_prev = torch.tensor([-1, 0, 3, len(schedule) // 3, len(schedule) // 2])
         for eta in (0.0, 0.5, 1.0):
             seen.case(f"S {name}, eta {eta:g}", partial(f, schedule, x, t, t_prev, eps, noise, eta))

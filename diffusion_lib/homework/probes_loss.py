@@ -50,20 +50,74 @@ class Batch(NamedTuple):
         return at("sqrt_alphas_cumprod"), at("sqrt_one_minus_alphas_cumprod")
 
 
-def ddpm_loss(f: Callable[..., Tensor], key: int) -> Observation:
-    """DDPM Algorithm 1."""
+class Regression(NamedTuple):
+    """Which noisy image a loss shows to the network, and what it asks for, as formulas of a batch and a noise."""
+
+    name: str  # of the noisy image, as messages have it
+    point: Callable[[Batch, Tensor], Tensor]  # linear in the noise
+    target: Callable[[Batch, Tensor], Tensor]
+
+    def guess(self, batch: Batch) -> Spy:
+        """A model that finds the noise in what it is shown, and answers as well as one can."""
+
+        def answer(x: Tensor, t: Tensor, label: Any) -> Tensor:
+            still, one = (self.point(batch, noise) for noise in (0 * x, torch.ones_like(x)))
+            return self.target(batch, (x - still) / (one - still))
+
+        return Spy(answer)
+
+    def given(self, f: Callable[..., Tensor], batch: Batch) -> Tensor:
+        """Three flags: is a given noise in the noisy image, at its level, or in whatever shares; and in the loss?"""
+        large, spy = batch._replace(noise=LARGE * batch.noise.sign()), silent()
+        loss = large.ask(f, spy)
+        x = spy.log[0][0].double()
+        at_level = torch.allclose(x, self.point(large, large.noise), atol=1e-4)
+        in_loss = (loss.detach().double() - self.target(large, large.noise).square().mean()).abs() < 1e-3
+        return torch.tensor([float(at_level), float(_mixed(x, large)), float(in_loss)])
+
+
+def _mixed(x: Tensor, batch: Batch) -> bool:
+    """Is each image a sum of its clean image and its noise, each times a number?"""
+    parts = torch.stack([batch.x, batch.noise], dim=-1).flatten(1, 3)  # (B, pixels, 2)
+    shares = torch.linalg.lstsq(parts, x.flatten(1)[..., None]).solution
+    return torch.allclose(parts @ shares, x.flatten(1)[..., None], atol=1e-4)
+
+
+def _noised(batch: Batch, noise: Tensor) -> Tensor:
+    """DDPM eq. 4."""
+    signal, sigma = batch.factors()
+    return signal * batch.x + sigma * noise
+
+
+NOISED = Regression("x_t", _noised, lambda batch, noise: noise)
+
+
+def loss_on(asks: Regression, f: Callable[..., Tensor], key: int) -> tuple[Observation, Batch]:
+    """What every loss is asked that is called as ddpm_loss is; also a batch of the long schedule, for more."""
     seen, raw, f = Observation(), f, on_copies(f)
     x, noise = 2 * uniform(*SHAPE, key=key) - 1, normal(*SHAPE, key=key + 1)
     label = torch.tensor([7, 2, 0, 9, 4])
     batches = {name: Batch(s, x, label, levels(s), noise) for name, s in schedules().items()}
-    for name, batch in batches.items():
-        seen.case(f"S {name}", partial(batch.ask, f))
+    for name, each in batches.items():
+        seen.case(f"S {name}", partial(each.ask, f))
     batch = batches["T = 1000"]
     seen.case("S no label", lambda: f(Spy(), batch.schedule, x, t=batch.t, noise=noise))
     seen.case("S gradient", lambda: gradient(f, batch))
-    _closed_forms(seen, f, batch)
-    _traces(seen, f, batch)
+    seen.case("G loss of a perfect guess", lambda: batch.ask(f, asks.guess(batch)))
+    seen.case("T times the model is called", lambda: torch.tensor(float(len(batch.spied(f).log))))
+    seen.case(f"S model sees {asks.name}", lambda: batch.spied(f).log[0][0])
+    seen.case(ASKED, lambda: asked(f, batch))
+    seen.case(f"T the noise that it is given is in {asks.name}, and in the loss", lambda: asks.given(f, batch))
     trace(seen, lambda s, x, t, e: Batch(s, x, label, t, e).ask(raw).detach(), batch.schedule, x, batch.t, noise)
+    return seen, batch
+
+
+def ddpm_loss(f: Callable[..., Tensor], key: int) -> Observation:
+    """DDPM Algorithm 1."""
+    seen, batch = loss_on(NOISED, f, key)
+    f, x, label = on_copies(f), batch.x, batch.label
+    unit = batch._replace(noise=batch.noise / batch.noise.square().mean().sqrt())
+    seen.case("G loss of the answer 0", lambda: unit.ask(f, silent()))
     short = NoiseSchedule.from_betas(torch.tensor([0.05, 0.1, 0.2, 0.3, 0.4, 0.5]))
     seen.case("T what is drawn", lambda: drawn(f, short, x[:1].expand(16, -1, -1, -1), label[:1].expand(16)))
     return seen
@@ -81,23 +135,6 @@ def silent() -> Spy:
     return Spy(lambda x_t, t, label: torch.zeros_like(x_t))
 
 
-def _closed_forms(seen: Observation, f: Callable[..., Tensor], batch: Batch) -> None:
-    """A perfect guess costs nothing; the answer 0 costs the mean square of the noise."""
-    signal, sigma = batch.factors()
-    perfect = Spy(lambda x_t, t, label: (x_t - signal * batch.x) / sigma)
-    seen.case("G loss of a perfect guess", lambda: batch.ask(f, perfect))
-    unit = batch._replace(noise=batch.noise / batch.noise.square().mean().sqrt())
-    seen.case("G loss of the answer 0", lambda: unit.ask(f, silent()))
-
-
-def _traces(seen: Observation, f: Callable[..., Tensor], batch: Batch) -> None:
-    """What the model was asked, and how often."""
-    seen.case("T times the model is called", lambda: torch.tensor(float(len(batch.spied(f).log))))
-    seen.case("S model sees x_t", lambda: batch.spied(f).log[0][0])
-    seen.case(ASKED, lambda: asked(f, batch))
-    seen.case("T the noise that it is given is in x_t, and in the loss", lambda: _given(f, batch))
-
-
 def asked(f: Callable[..., Tensor], batch: Batch) -> Tensor:
     """Five flags of the first call: t as given, the label as given, gradients on, train mode, and still so after it."""
 
@@ -107,15 +144,6 @@ def asked(f: Callable[..., Tensor], batch: Batch) -> Tensor:
     spy = batch.spied(f)
     _, t, label, *modes = spy.log[0]
     return torch.tensor([same(t, batch.t), same(label, batch.label), *map(float, modes), float(spy.training)])
-
-
-def _given(f: Callable[..., Tensor], batch: Batch) -> Tensor:
-    """Two flags: is a given noise in x_t, and in the loss?"""
-    (signal, sigma), noise, spy = batch.factors(), LARGE * batch.noise.sign(), silent()
-    loss = batch._replace(noise=noise).ask(f, spy)
-    in_x_t = torch.allclose(spy.log[0][0].double(), signal * batch.x + sigma * noise, atol=1e-4)
-    in_loss = (loss.detach().double() - noise.square().mean()).abs() < 1e-3
-    return torch.tensor([float(in_x_t), float(in_loss)])
 
 
 def drawn(f: Callable[..., Tensor], schedule: NoiseSchedule, x: Tensor, label: Tensor, calls: int = 150) -> Tensor:

@@ -17,6 +17,7 @@ from diffusion_lib.homework.finding import OWN_STUB
 from diffusion_lib.schedules import NoiseSchedule, linear_betas
 
 SHAPE = (5, 2, 3, 4)  # B, C, H, W all different, so that no wrong broadcast can agree by chance
+LEVELS = ("t = 0", "t = 1", "t = T/4", "t = T/2", "t = T − 1")  # the images of each case whose name has "T = "
 DREW = "T inputs kept, same answer twice, nothing drawn"  # the case that tells whether a function draws by itself
 SIXFOLD = "noise of ±6 counts six times as much as that of ±1 (1: yes)"  # a case, asked with :func:`sixfold`
 H = 1e-3  # a small step, for slopes
@@ -65,7 +66,7 @@ def schedules() -> dict[str, NoiseSchedule]:
 
 
 def levels(schedule: NoiseSchedule) -> Tensor:
-    """0, 1, T/4, T/2, T-1."""
+    """0, 1, T/4, T/2, T-1: see LEVELS."""
     T = len(schedule)
     return torch.tensor([0, 1, T // 4, T // 2, T - 1])
 

@@ -1,5 +1,6 @@
 // One slider over a sheet of frames, with a button that plays them. Used live (with a kernel) and in saved pages.
-function mountPlayer(box, film, value, changed) {
+// Where the film has maps, a row of buttons says which of them is laid over the picture.
+function mountPlayer(box, film, value, chosen, changed) {
   const make = (tag, properties, ...children) => {
     const element = Object.assign(document.createElement(tag), properties);
     element.append(...children);
@@ -8,6 +9,8 @@ function mountPlayer(box, film, value, changed) {
   const last = film.texts.length - 1, sharp = Math.ceil(window.devicePixelRatio || 1);
   const input = make("input", { type: "range", min: 0, max: last, value });
   const button = make("button", { type: "button", textContent: "Play" });
+  const { names, gap } = film.maps || { names: [], gap: 0 };
+  const part = film.width + gap, pitch = (1 + names.length) * part; // from picture to map, from frame to frame
   const text = make("output", {}), sheet = new Image();
   const canvas = make("canvas", { width: film.width * film.scale * sharp, height: film.height * film.scale * sharp });
   const row = make("div", {}, button, make("label", {}, film.label, input), text);
@@ -22,19 +25,37 @@ function mountPlayer(box, film, value, changed) {
   canvas.setAttribute("role", "img");
   box.setAttribute("role", "group");
   box.setAttribute("aria-label", film.alt);
-  box.append(row, canvas);
+  const choices = names.map((name, k) => make("button", { type: "button", textContent: name, onclick: () => {
+    chosen = k; show(); changed(+input.value, chosen);
+  } }));
+  const choice = make("div", {}, "Map of: ", ...choices);
+  choice.setAttribute("role", "group");
+  choice.setAttribute("aria-label", "Map of");
+  choice.style.cssText = "font:14px sans-serif;margin:6px 0";
+  const pressed = "font-weight:bold;box-shadow:inset 0 -4px currentColor";
+  box.append(row, ...(names.length ? [choice] : []), canvas);
   const mark = film.curve ? drawCurve(box, film) : () => {};
   const pen = canvas.getContext("2d");
   const show = () => {
-    const i = +input.value, x = (i % film.columns) * film.width, y = Math.floor(i / film.columns) * film.height;
+    const i = +input.value, x = (i % film.columns) * pitch, y = Math.floor(i / film.columns) * (film.height + gap);
+    const draw = (from, how) => {
+      pen.globalCompositeOperation = how;
+      pen.drawImage(sheet, x + from, y, film.width, film.height, 0, 0, canvas.width, canvas.height);
+    };
     pen.imageSmoothingEnabled = false;
-    pen.drawImage(sheet, x, y, film.width, film.height, 0, 0, canvas.width, canvas.height);
-    text.textContent = film.texts[i];
-    input.setAttribute("aria-valuetext", film.texts[i]);
-    canvas.setAttribute("aria-label", `${film.alt} ${film.texts[i]}`);
+    draw(0, "source-over");
+    if (names.length) draw((chosen + 1) * part, "multiply");
+    choices.forEach((button, k) => {
+      button.setAttribute("aria-pressed", k === chosen);
+      button.style.cssText = `font:inherit;min-height:28px;margin-right:6px;${k === chosen ? pressed : ""}`;
+    });
+    const words = film.texts[i] + (names.length ? ` · ${names[chosen]}` : "");
+    text.textContent = words;
+    input.setAttribute("aria-valuetext", words);
+    canvas.setAttribute("aria-label", `${film.alt} ${words}`);
     mark(i);
   };
-  const go = i => { input.value = i; show(); changed(+input.value); };
+  const go = i => { input.value = i; show(); changed(+input.value, chosen); };
 
   // The whole film takes 8 s, and a frame of a short one 0.7 s. It plays when asked to, never by itself, and once.
   const pause = Math.max(40, Math.min(700, 8000 / (last + 1))), stride = Math.max(1, Math.round((last + 1) / 200));
@@ -52,10 +73,11 @@ function mountPlayer(box, film, value, changed) {
     button.textContent = "Pause";
   });
   input.addEventListener("input", () => { stop(); go(+input.value); });
-  row.addEventListener("keydown", event => event.stopPropagation()); // JupyterLab would take the arrow keys and space
+  // JupyterLab would take the arrow keys and space.
+  for (const each of [row, choice]) each.addEventListener("keydown", event => event.stopPropagation());
   sheet.addEventListener("load", show);
   sheet.src = film.sheet;
-  return value => { input.value = value; show(); };
+  return (value, which) => { input.value = value; chosen = which; show(); };
 }
 
 // A curve with one point for each frame, and a dot on it. Text has the page's own colour, light or dark.

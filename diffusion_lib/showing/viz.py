@@ -261,6 +261,12 @@ def to_colour(values: Tensor, limit: float | None = None) -> np.ndarray:
     return (colormaps[SIGNED](array / limit / 2 + 0.5)[..., :3] * 255).round().astype(np.uint8)
 
 
+def tint(shares: Tensor) -> np.ndarray:
+    """Shares in [0, 1], (N, H, W), as display bytes, (N, H, W, 3): white at 0, orange at 1. A map to lay over ink."""
+    orange = np.array([0xE6, 0x9F, 0x00])
+    return (255 - as_array(shares)[..., None] * (255 - orange)).round().astype(np.uint8)
+
+
 class Source:
     """A library function's own source, shown as highlighted code."""
 

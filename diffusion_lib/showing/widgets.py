@@ -24,7 +24,7 @@ from diffusion_lib.pixels import to_display
 from diffusion_lib.profiles import DataConfig
 from diffusion_lib.samplers import sdedit
 from diffusion_lib.shapes import Images
-from diffusion_lib.showing.player import SCRIPT, Curve, film, player_html
+from diffusion_lib.showing.player import SCRIPT, Curve, Maps, film, player_html
 from diffusion_lib.training.checkpoints import Pretrained
 
 # What stands where the pad would be; scripts/build_site.py puts a link there.
@@ -50,22 +50,25 @@ class FrameSlider(anywidget.AnyWidget):
     ``frames`` are display bytes, (N, H, W) or (N, H, W, 3) (see ``viz.to_gray``); ``texts`` has one entry for
     each. ``value`` is the frame shown, 0 ... N-1. Each pixel is drawn ``scale`` times as large, by default as
     large as fits a page. ``curve`` (x, y, label), one x and one y for each frame, is drawn below, with a dot on it
-    that moves along.
+    that moves along. ``maps`` (name, frames), white where there is nothing to see, can be laid over the picture: a
+    button each says which one, and ``chosen`` is its number.
     """
 
     _esm = (
         SCRIPT
         + """
 export default { render({ model, el }) {
-  const move = mountPlayer(el, model.get("film"), model.get("value"), value => {
-    model.set("value", value); model.save_changes();
+  const state = () => [model.get("value"), model.get("chosen")];
+  const move = mountPlayer(el, model.get("film"), ...state(), (value, chosen) => {
+    model.set("value", value); model.set("chosen", chosen); model.save_changes();
   });
-  model.on("change:value", () => move(model.get("value")));
+  for (const name of ["value", "chosen"]) model.on(`change:${name}`, () => move(...state()));
 } };
 """
     )
     film = traitlets.Dict().tag(sync=True)
     value = traitlets.Int(0).tag(sync=True)
+    chosen = traitlets.Int(0).tag(sync=True)
 
     def __init__(
         self,
@@ -77,24 +80,28 @@ export default { render({ model, el }) {
         scale: int | None = None,
         start: int = 0,
         curve: Curve | None = None,
+        maps: Maps = (),
     ) -> None:
         if len(frames) != len(texts) or len(frames) == 0:
             raise ValueError(f"one text for each frame is needed, but there are {len(frames)} and {len(texts)}.")
-        self.texts, self.alt = list(texts), alt
-        shown = film(frames, texts, alt, label=label, scale=scale, curve=curve)
-        self._html = player_html(frames, texts, alt, label=label, scale=scale, start=start, curve=curve)
+        self.texts, self.alt, self.names = list(texts), alt, [name for name, _ in maps]
+        how: dict[str, Any] = {"label": label, "scale": scale, "curve": curve, "maps": maps}
+        shown = film(frames, texts, alt, **how)
+        self._html = player_html(frames, texts, alt, start=start, **how)
         super().__init__(film=shown, value=start)
 
-    @traitlets.validate("value")
+    @traitlets.validate("value", "chosen")
     def _in_range(self, proposal: Any) -> int:
-        if not 0 <= proposal["value"] < len(self.texts):
-            raise ValueError(f"value must lie in 0 ... {len(self.texts) - 1}, but is {proposal['value']}.")
+        name = proposal["trait"].name
+        last = len(self.texts if name == "value" else self.names or [""]) - 1
+        if not 0 <= proposal["value"] <= last:
+            raise ValueError(f"{name} must lie in 0 ... {last}, but is {proposal['value']}.")
         return proposal["value"]
 
     @property
     def text(self) -> str:
-        """What is read out for the frame shown."""
-        return self.texts[self.value]
+        """What is read out for the frame shown, and the map over it."""
+        return " · ".join([self.texts[self.value], *self.names[self.chosen :][:1]])
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         shown: Any = {} if plain() else super()._repr_mimebundle_(**options)

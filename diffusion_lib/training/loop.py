@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from diffusion_lib.data import Digits
 from diffusion_lib.diffusion import LabelledModel
-from diffusion_lib.fast import keep_memory
+from diffusion_lib.fast import bfloat16, keep_memory
 from diffusion_lib.profiles import Profile
 from diffusion_lib.schedules import NoiseSchedule, make_schedule
 from diffusion_lib.shapes import check_range
@@ -96,7 +96,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), self.config.learning_rate, fused=fused)
         shared = self.team.wrap(self.model)
         self.forward: Any = torch.compile(shared) if self.config.compile and on_gpu else shared
-        self.autocast = torch.autocast("cuda", torch.bfloat16, enabled=self.config.bfloat16 and on_gpu)
+        self.autocast = bfloat16(device, wanted=self.config.bfloat16)
         self.steps_per_epoch = len(self.train_digits) // self.config.batch_size
         if self.steps_per_epoch == 0:
             raise ValueError(f"{len(self.train_digits)} images do not fill one batch of {self.config.batch_size}.")

@@ -75,7 +75,8 @@ _i: list[Any] = [
     ("one mask for the whole batch", "May each image have a mask of its own?", {"mask": lambda m: m[:1]}),
     ("the mask's rows and columns are exchanged", "Which axis of the mask meets the height of the image?",
      {"mask": lambda m: m.transpose(-1, -2)}),
-    ("the caller's image is changed in place", "x_prev belongs to the caller.", {"mix": _replaced_in_place}),
+    ("the caller's image is changed in place", "What comes in belongs to the caller, who may look at it again.",
+     {"mix": _replaced_in_place}),
 ]  # fmt: skip
 
 

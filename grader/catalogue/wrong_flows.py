@@ -138,7 +138,7 @@ _s: list[Any] = [
     ("the way alone comes back", "A way leads from somewhere.", {"start": lambda x, tau, tau_next: 0 * x}),
     ("the point is scaled by τ' / τ", "DDIM scales, because its circle does not lie on a line. What does a line need?",
      {"start": lambda x, tau, tau_next: tau_next / tau * x}),
-    ("the caller's image is changed in place", "x_τ belongs to the caller, who may look at it again.",
+    ("the caller's image is changed in place", "What comes in belongs to the caller, who may look at it again.",
      {"end": lambda x, way: x.add_(way)}),
     ("the answer is clamped", "At which τ is x an image, and at which is it noise? What is the range of each?",
      {"end": lambda x, way: (x + way).clamp(-1, 1)}, {"end": lambda x, way: (x + way).clamp(-3, 3)}),

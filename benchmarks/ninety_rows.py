@@ -1,0 +1,204 @@
+"""What benchmarks/ninety.py compares: the ``laptop`` recipe, one change in each row, and the reason for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from ablation import LabelInTime, v_weight, weighing
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffusion_lib.diffusion import ddpm_loss, q_sample
+from diffusion_lib.predictions import amplitudes, prediction_loss
+from diffusion_lib.profiles import PROFILES, Profile, UNetConfig
+from diffusion_lib.schedules import NoiseSchedule
+from diffusion_lib.training.loop import Trainer
+from diffusion_lib.training.recipe import Loss
+from diffusion_lib.unet import Stage, UNet
+
+LAPTOP = PROFILES["laptop"]
+
+
+# What a row may change: the loss, called as ``ddpm_loss`` is ------------------------------------------------------
+
+
+def contrastive(strength: float) -> Loss:
+    """Contrastive flow matching (Stoica et al. 2025): away from the target of another image of the batch.
+
+    In terms of v the other target is v' = a ε' − s x_0'. At this x_t it is the noise s x_t + a v'.
+    """
+
+    def loss(model: Any, schedule: NoiseSchedule, x_start: Tensor, label: Any, *, t: Tensor, noise: Tensor) -> Tensor:
+        a, s = amplitudes(schedule, t, x_start)
+        x_t = q_sample(schedule, x_start, t, noise)
+        other = s * x_t + a * (a * noise.roll(1, 0) - s * x_start.roll(1, 0))
+        eps = model(x_t, t, label)
+        return (eps - noise).square().mean() - strength * (eps - other).square().mean()
+
+    return loss
+
+
+def guidance_within(scale: float) -> Loss:
+    """Guidance trained in (Chen et al. 2025, "Visual Generation Without Guidance").
+
+    Not ε_c but (1/w) ε_c + (1 − 1/w) ε_∅ is taught to be the noise. So ε_c becomes what guidance w would make of it.
+    """
+
+    def loss(model: Any, schedule: NoiseSchedule, x_start: Tensor, label: Any, *, t: Tensor, noise: Tensor) -> Tensor:
+        x_t = q_sample(schedule, x_start, t, noise)
+        with torch.no_grad():
+            unlabelled = model(x_t, t, None)
+        mixed = model(x_t, t, label) / scale + (1 - 1 / scale) * unlabelled
+        return (mixed - noise).square().mean()
+
+    return loss
+
+
+def immiscible(
+    model: Any, schedule: NoiseSchedule, x_start: Tensor, label: Tensor, *, t: Tensor, noise: Tensor
+) -> Tensor:
+    """Each image takes the noise near to it, among those drawn for its label (Li et al. 2024)."""
+    far = torch.cdist(x_start.flatten(1), noise.flatten(1)) + 1e6 * (label[:, None] != label)
+    return ddpm_loss(model, schedule, x_start, label, t=t, noise=noise[linear_sum_assignment(far)[1]])
+
+
+# ... and the optimiser --------------------------------------------------------------------------------------------
+
+
+class FlatMuon(torch.optim.Muon):
+    """torch's Muon (Jordan et al. 2024) for convolutions too: a kernel is a matrix, (out, in x height x width)."""
+
+    def __init__(self, weights: list[nn.Parameter], **settings: Any) -> None:
+        self.weights = weights
+        super().__init__([self.flat(weight.detach()) for weight in weights], **settings)
+
+    @staticmethod
+    def flat(weight: Tensor) -> Tensor:
+        """A view of the same numbers, as channels_last stores them."""
+        return weight if weight.ndim == 2 else weight.permute(0, 2, 3, 1).flatten(1)
+
+    def step(self, closure: None = None) -> None:
+        for flat, weight in zip(self.param_groups[0]["params"], self.weights, strict=True):
+            flat.grad = self.flat(weight.grad)
+        super().step()
+
+
+class Together:
+    """Several optimisers as one; ``times`` scales the rate of each."""
+
+    def __init__(self, model: nn.Module, *parts: torch.optim.Optimizer) -> None:
+        self.model, self.parts = model, parts
+        self.param_groups = [group for part in parts for group in part.param_groups]
+
+    def zero_grad(self) -> None:
+        self.model.zero_grad()
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+
+def muon(rate: float, decay: float = 0.0) -> Callable[[Trainer], Any]:
+    """Muon for the weights of hidden layers, AdamW for first and last layer, tables, norms and biases."""
+
+    def make(run: Trainer) -> Together:
+        model = run.model
+        ends = {model.conv_in.weight, model.conv_out.weight, model.label.table.weight}
+        hidden = [p for p in model.parameters() if p.ndim > 1 and p not in ends]
+        rest = [p for p in model.parameters() if p.ndim < 2 or p in ends]
+        first = FlatMuon(hidden, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+        first.param_groups[0]["times"] = rate / run.config.learning_rate
+        return Together(model, first, torch.optim.AdamW(rest, run.config.learning_rate, fused=True))
+
+    return make
+
+
+# ... and the network ----------------------------------------------------------------------------------------------
+
+
+class SkipsAfter(UNet):
+    """Skips that are saved after down-sampling, as the homework has them: the finest map never reaches the decoder."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__(config)
+        widths = [config.width * m for m in config.multipliers]
+        last = len(widths) - 1
+        self.up = nn.ModuleList(
+            Stage(2 * widths[i], widths[i], config, i in config.transformer_stages) for i in range(last, 0, -1)
+        )
+        self.top = Stage(widths[0], widths[0], config, 0 in config.transformer_stages)
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
+        self.check(x, t, label)
+        time, context = self.time(t), self.label(label, batch=len(x))
+        h, skips = self.conv_in(F.pixel_unshuffle(x, self.config.patch_size)), []
+        for level, downsample in zip(self.down, self.downsamples, strict=False):
+            h = downsample(level(h, time, context))
+            skips.append(h)
+        h = self.middle1(self.down[-1](h, time, context), time, context)
+        h = self.middle2(h, time, context)
+        for level, upsample in zip(self.up, self.upsamples, strict=True):
+            h = upsample(level(torch.cat([h, skips.pop()], dim=1), time, context))
+        h = self.top(h, time, context)
+        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(h))), self.config.patch_size)
+
+
+# The rows ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """Changes against ``laptop``, and why."""
+
+    why: str
+    train: dict[str, Any] = field(default_factory=dict)
+    unet: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
+    network: type[UNet] = UNet
+    loss: Loss = ddpm_loss
+    says: str = "eps"
+    optimizer: Callable[[Trainer], Any] | None = None
+    batches: tuple[tuple[float, int], ...] = ()  # (share of the images, batch size), in turn
+    small_first: float = 0.0  # share of the images that are first seen at 16 x 16
+
+    def profile(self, seed: int) -> Profile:
+        train = replace(LAPTOP.train, seed=seed, **({"warmup_steps": 100} | self.train))
+        unet, schedule = replace(LAPTOP.unet, **self.unet), replace(LAPTOP.schedule, **self.schedule)
+        return replace(LAPTOP, unet=unet, schedule=schedule, train=train)
+
+
+WIDE = {"patch_size": 4, "width": 64, "multipliers": (1,), "transformer_stages": (0,)}
+ROWS = {
+    "laptop": Row("the recipe as it is; a warm-up of 100 steps, not 200, here and below"),
+    "rate 8e-3": Row("twice the learning rate", train={"learning_rate": 8e-3}),
+    "batch 32": Row("twice the steps, of half the images", train={"batch_size": 32}),
+    "batch grows": Row("many steps first, averages later", batches=((0.4, 32), (0.6, 128))),
+    "EMA 0.99": Row("an average that forgets sooner", train={"ema_decay": 0.99}),
+    "dropping 0.05": Row("the label is there more often", train={"label_dropout": 0.05}),
+    "label in time": Row("the label reaches every residual block", network=LabelInTime),
+    "label at 14x14": Row("a transformer at the first stage too", unet={"transformer_stages": (0, 1)}),
+    "v weight": Row("more weight where the label decides, at high noise", loss=weighing(v_weight)),
+    "v": Row("v for noise: the same weights, and another answer", loss=prediction_loss("v"), says="v"),
+    "x_0, patch 4": Row(
+        "1.35 times as many images (ablation.md), if x_0 is easier to say than noise there",
+        unet=WIDE, loss=prediction_loss("x_start"), says="x_start",
+    ),
+    "homework": Row(
+        "its design: T = 500 with the ends of 1,000, one label token, skips after down-sampling",
+        unet={"context_tokens": 1}, schedule={"num_timesteps": 500}, network=SkipsAfter,
+    ),
+    "small first": Row("a third of the images at 16 x 16, where one costs less", small_first=0.33),
+    "contrastive": Row("away from other labels' targets", loss=contrastive(0.05)),
+    "guidance within": Row("guidance 1.5 trained in: half the looks of a sample", loss=guidance_within(1.5)),
+    "immiscible": Row("noise near to the image, among its label's", loss=immiscible),
+    "Muon": Row("orthogonal updates of hidden weights", optimizer=muon(4e-3)),
+    "Muon 1e-2": Row("the same, faster", optimizer=muon(1e-2)),
+    "Muon 2e-2": Row("faster still", optimizer=muon(2e-2)),
+    "Muon, v weight": Row("with more weight at high noise", optimizer=muon(1e-2), loss=weighing(v_weight)),
+    "Muon, batch 32": Row("twice the steps, of half the images", optimizer=muon(1e-2), train={"batch_size": 32}),
+    "Muon, EMA 0.99": Row("an average that forgets sooner", optimizer=muon(1e-2), train={"ema_decay": 0.99}),
+    "Muon, label in time": Row("the label reaches every block", optimizer=muon(1e-2), network=LabelInTime),
+    "Muon, contrastive": Row("away from other labels' targets", optimizer=muon(1e-2), loss=contrastive(0.05)),
+}  # fmt: skip
