@@ -56,6 +56,11 @@ def guidance_within(scale: float) -> Loss:
     return loss
 
 
+def half_v_weight(schedule: NoiseSchedule) -> Tensor:
+    """√(1 + 1 / SNR): half-way, in the logarithm, from the loss on noise to that on v."""
+    return v_weight(schedule).sqrt()
+
+
 def immiscible(
     model: Any, schedule: NoiseSchedule, x_start: Tensor, label: Tensor, *, t: Tensor, noise: Tensor
 ) -> Tensor:
@@ -197,6 +202,12 @@ ROWS = {
     "Muon 1e-2": Row("the same, faster", optimizer=muon(1e-2)),
     "Muon 2e-2": Row("faster still", optimizer=muon(2e-2)),
     "Muon, v weight": Row("with more weight at high noise", optimizer=muon(1e-2), loss=weighing(v_weight)),
+    "Muon, half v weight": Row(
+        "the root of that weight: half-way, since spread was lost", optimizer=muon(1e-2), loss=weighing(half_v_weight)
+    ),
+    "Muon 2e-2, half v weight": Row(
+        "and faster", optimizer=muon(2e-2), loss=weighing(half_v_weight)
+    ),
     "Muon, batch 32": Row("twice the steps, of half the images", optimizer=muon(1e-2), train={"batch_size": 32}),
     "Muon, EMA 0.99": Row("an average that forgets sooner", optimizer=muon(1e-2), train={"ema_decay": 0.99}),
     "Muon, label in time": Row("the label reaches every block", optimizer=muon(1e-2), network=LabelInTime),
