@@ -111,8 +111,8 @@ def timed(page: str) -> str:
 
 
 def front(notebooks: list[Path]) -> str:
-    """The first page: the README down to where it speaks of reading."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").split("Only want to read?")[0]
+    """The first page: the README down to where it speaks of other ways to read and run it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("Other front ends, Colab")[0]
     pages = "\n".join(f"notebooks/{path.stem}" for path in notebooks)
     return inside(text) + TOC.replace("PAGES", pages)
 
