@@ -111,8 +111,8 @@ def timed(page: str) -> str:
 
 
 def front(notebooks: list[Path]) -> str:
-    """The first page: the README down to where it speaks of reading."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").split("Only want to read?")[0]
+    """The first page: the README down to where it speaks of other ways to read and run it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("Other front ends, Colab")[0]
     pages = "\n".join(f"notebooks/{path.stem}" for path in notebooks)
     return inside(text) + TOC.replace("PAGES", pages)
 
@@ -122,7 +122,7 @@ def debugging() -> str:
     symptoms = tomllib.loads((SITE / "symptoms.toml").read_text(encoding="utf-8"))["symptom"]
     measured = json.loads((SITE / "symptoms.json").read_text(encoding="utf-8"))
     mistakes = {mistake.id: mistake for mistake in MISTAKES}
-    tries = {mistake["id"]: mistake["key"] for mistake in live_page.known()["mistakes"]}
+    tries = {mistake["id"]: mistake for mistake in live_page.known()["mistakes"]}
     correct = [told(name, numbers) for name, numbers in measured.items() if name.endswith("/correct")]
     page = [(SITE / "debugging.md").read_text(encoding="utf-8").replace("RIGHT", "\n".join(correct))]
     for symptom in symptoms:
@@ -132,7 +132,7 @@ def debugging() -> str:
     return "\n".join(page)
 
 
-def entry(mistake: Mistake, measured: dict[str, Any] | None, key: str | None) -> str:
+def entry(mistake: Mistake, measured: dict[str, Any] | None, live: dict[str, Any] | None) -> str:
     """One mistake: its name, where, a hint, what was measured, and where the live page runs it."""
     number = mistake.reread[:2]
     target = next((ROOT / "notebooks").glob(f"{number}_*.ipynb"))
@@ -140,8 +140,16 @@ def entry(mistake: Mistake, measured: dict[str, Any] | None, key: str | None) ->
         f"**{mistake.name}** · `{mistake.exercise}`<br>{mistake.hint} "
         f"Reread [{mistake.reread}](notebooks/{target.name}).\n"
     )
-    seen = "\n" + told(mistake.name, measured) if measured else ""
-    return text + seen + (f'\n<a href="live.html#try-{key}">Try it: predict, then run it.</a>\n' if key else "")
+    text += "\n" + told(mistake.name, measured) if measured else ""
+    if measured and live and live["setting"] != "usual":
+        text += "\n" + louder(mistake, measured["louder"][live["setting"]], live["setting"])
+    return text + (f'\n<a href="live.html#try-{live["key"]}">Try it: predict, then run it.</a>\n' if live else "")
+
+
+def louder(mistake: Mistake, measured: dict[str, Any], setting: str) -> str:
+    """What was seen when a mistake that hardly shows was run so that it does, and what was turned for that."""
+    table, seen = live_page.known()["tables"][mistake.exercise][setting], told(f"{mistake.name}, louder", measured)
+    return f"Louder. {table['told']} The right one: {scores(table['measured'])}.\n\n{seen}"
 
 
 def symbols() -> str:
@@ -167,12 +175,16 @@ def told(name: str, measured: dict[str, Any]) -> str:
     """What was seen when it ran."""
     if "error" in measured:
         return f"Seen: {measured['error']}.\n"
-    alt = f"The digits 0 to 9 as drawn by: {name}."
+    alt = f"What came when the digits 0 to 9 were asked for: {name}."
     picture = f'<img class="strip" src="_static/symptoms/{measured["picture"]}" alt="{escape(alt)}">'
-    numbers = f"agreement {measured['agreement']:.0%}, spread {measured['spread']:.2f} of real digits'"
-    return (
-        f"{'`' + name.split('/')[0] + '`, correct' if name.endswith('/correct') else 'Seen'}: {numbers}.\n\n{picture}\n"
-    )
+    who = f"`{name.split('/')[0]}`, correct" if name.endswith("/correct") else "Seen"
+    return f"{who}: {scores(measured)}.\n\n{picture}\n"
+
+
+def scores(measured: dict[str, Any]) -> str:
+    """Agreement and spread in words, and whether it is always the same digit."""
+    same = f", {measured['most']:.0%} read as one and the same digit" if measured["most"] > 0.5 else ""
+    return f"agreement {measured['agreement']:.0%}, spread {measured['spread']:.2f} of real digits'{same}"
 
 
 def enliven(page: Path) -> None:

@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from diffusion_lib import words
+from diffusion_lib.latents import Autoencoder
 from diffusion_lib.profiles import DataConfig
 from diffusion_lib.schedules import cosine_betas
-from diffusion_lib.showing.exporting import describe
-from diffusion_lib.training.checkpoints import Pretrained, load_pretrained
+from diffusion_lib.showing.exporting import describe, describe_decoder
+from diffusion_lib.training.checkpoints import Pretrained, load_autoencoder, load_pretrained
 from grader.catalogue.mistakes import MISTAKES
 from grader.catalogue.tables import sampler_tables
 
@@ -62,8 +64,16 @@ NETWORKS: tuple[dict[str, Any], ...] = (
         "step noises that answer and asks again. Guidance was learned along with the rest, so there is none to set.",
     },
 )
+PROMPTS = (  # to click: a page, the same in other words, its rows exchanged, and two with pairs that training never has
+    "three one above eight two",
+    "eight two below three one",
+    "eight two above three one",
+    "three one above four seven",
+    "nine two above one four",
+)
 WORKER = [LIVE / f"{name}.js" for name in ("wasm", "engine", "diffusion", "points", "worker")]
-PARTS = ("diffusion", "mnist", "points", "client", "controls", "pad", "grow", "compare", "train", "page")
+PARTS = ("diffusion", "mnist", "points", "prompts", "client", "controls", "walk")
+PARTS += ("pad", "grow", "words", "compare", "train", "page")
 PAGE = [SKETCH, *(LIVE / f"{name}.js" for name in PARTS)]
 
 
@@ -94,21 +104,41 @@ def scripts(known: dict[str, Any]) -> str:
 
 @cache
 def known() -> dict[str, Any]:
-    """:func:`contents` with the weights that ship."""
-    return contents({network["key"]: load_pretrained(network["key"]) for network in NETWORKS})
+    """:func:`contents` with the weights that ship, and the network of prompts."""
+    found = contents({network["key"]: load_pretrained(network["key"]) for network in NETWORKS})
+    trained, autoencoder = load_pretrained("words"), load_autoencoder()
+    found["others"]["words"] = carried(trained, autoencoder)
+    return {**found, "prompts": prompts("words", trained)}
 
 
-def carried(trained: Pretrained) -> dict[str, Any]:
-    """A network and its schedule, as the page's thread takes them."""
-    return {**describe(trained.model), "betas": trained.schedule.betas.double().tolist()}
+def carried(trained: Pretrained, autoencoder: Autoencoder | None = None) -> dict[str, Any]:
+    """A network and its schedule, as the page's thread takes them; of latents with their decoder."""
+    decoder = {"decoder": describe_decoder(autoencoder, trained.model.image_shape)} if autoencoder else {}
+    return {**describe(trained.model), "betas": trained.schedule.betas.double().tolist(), **decoder}
+
+
+def prompts(key: str, trained: Pretrained) -> dict[str, Any]:
+    """What the page knows of the network of prompts before it is chosen: the language, sizes, settings, examples."""
+    digits = torch.arange(len(words.DIGITS))
+    language = {
+        "words": words.WORDS,
+        "digits": len(words.DIGITS),
+        "relation": words.RELATION,
+        "length": words.LENGTH,
+        "unseen": words.unseen(torch.cartesian_prod(digits, digits)).view(len(digits), -1).tolist(),
+    }
+    sizes = {"latent": trained.model.image_shape, "page": words.PAGE.size}
+    how = {"walk": "latents", "steps": 20, "most": len(trained.schedule), "scale": trained.profile.guidance_scale}
+    return {"key": key, "language": language, **sizes, **how, "examples": PROMPTS}
 
 
 def contents(shipped: dict[str, Pretrained]) -> dict[str, Any]:
     """Everything that the page knows and does not compute. The first network is the one of all its parts."""
     trained, *_ = shipped.values()
     tables, measured = sampler_tables(trained.schedule), json.loads((SITE / "symptoms.json").read_text("utf-8"))
-    for exercise, table in tables.items():
-        table["measured"] = measured[f"{exercise}/correct"]
+    for exercise, settings in tables.items():
+        for name, table in settings.items():
+            table["measured"] = at(name, measured[f"{exercise}/correct"])
     return {
         "model": carried(trained),
         "others": {network["key"]: carried(shipped[network["key"]]) for network in NETWORKS[1:]},
@@ -127,29 +157,46 @@ def setting(trained: Pretrained) -> dict[str, Any]:
     return {"scale": trained.profile.guidance_scale, "levels": trained.card.get("levels")}
 
 
+def at(setting: str, measured: dict[str, Any]) -> dict[str, Any]:
+    """The part of an entry of site/symptoms.json that was measured at a setting."""
+    found = measured if setting == "usual" else measured["louder"][setting]
+    return {name: number for name, number in found.items() if name in ("agreement", "spread", "most", "error")}
+
+
+def shows(wrong: dict[str, Any], right: dict[str, Any]) -> bool:
+    """Whether forty digits of a wrong sampler differ from the right one's by more than two right ones might.
+
+    Forty tell agreement to about 0.1, and correct samplers differ by less than a tenth in their spread. Where no label
+    is to be obeyed, as with guidance 0, it may be one digit again and again.
+    """
+    if "error" in wrong:
+        return True
+    agreement, most = (abs(wrong[name] - right[name]) for name in ("agreement", "most"))
+    return agreement > 0.1 or most > 0.3 or not 0.9 <= wrong["spread"] / right["spread"] <= 1.1
+
+
 def mistakes(tables: dict[str, Any], measured: dict[str, Any]) -> list[dict[str, Any]]:
-    """The wrong samplers that the tables hold, with the symptom that the symptom page gives them."""
+    """The wrong samplers that the tables hold, with the symptom that the symptom page gives them.
+
+    ``setting`` is the first at which something is to be seen: the usual one, or a louder one.
+    """
     symptoms = tomllib.loads((SITE / "symptoms.toml").read_text(encoding="utf-8"))["symptom"]
     placed = {name: symptom["title"] for symptom in symptoms for name in symptom["mistakes"]}
-    keys = try_keys(tables)
-    return [
-        {
-            "key": keys[mistake.id],
-            "id": mistake.id,
-            "exercise": mistake.exercise,
-            "name": mistake.name,
-            "symptom": placed[mistake.id],
-            "measured": measured[mistake.id],
-        }
-        for mistake in MISTAKES
-        if mistake.id in keys
-    ]
+    found, keys = [], try_keys(tables)
+    for mistake in (each for each in MISTAKES if each.id in keys):
+        settings = {name: table for name, table in tables[mistake.exercise].items() if mistake.id in table["wrong"]}
+        seen = {name: at(name, measured[mistake.id]) for name in settings}
+        telling = [name for name, table in settings.items() if shows(seen[name], table["measured"])]
+        about = {"key": keys[mistake.id], "id": mistake.id, "exercise": mistake.exercise, "name": mistake.name}
+        found.append({**about, "symptom": placed[mistake.id], "measured": seen, "setting": [*telling, "usual"][0]})
+    return found
 
 
 def try_keys(tables: dict[str, Any]) -> dict[str, str]:
     """Mistake's id -> the word that a link to the page names it by, for those that the page can run."""
-    runs = [name for exercise in tables for name in tables[exercise]["wrong"]]
-    return {name: f"{name.split('/')[0]}_{i:02d}" for i, name in enumerate(runs, start=1)}
+    run = {name for settings in tables.values() for table in settings.values() for name in table["wrong"]}
+    ordered = [mistake for mistake in MISTAKES if mistake.id in run]
+    return {mistake.id: f"{mistake.exercise}_{i:02d}" for i, mistake in enumerate(ordered, start=1)}
 
 
 def digits() -> str:

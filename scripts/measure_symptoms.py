@@ -2,8 +2,10 @@
 
     python scripts/measure_symptoms.py [EXERCISE ...]
 
-Without names: those of all exercises that are run. Writes site/symptoms.json (agreement and spread of 40 digits, or the
-error) and site/symptoms/*.png (the digits 0 to 9), for the page that leads from a symptom to its mistakes.
+Without names: those of all exercises that are run. Writes site/symptoms.json (agreement and spread of 40 digits, and
+the share that is read as one and the same digit, or the error) and site/symptoms/*.png (the digits 0 to 9), for the
+page that leads from a symptom to its mistakes. What the live page runs is run at each of its settings, with a second
+picture where the first hardly shows what is wrong.
 """
 
 import json
@@ -13,23 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from live_page import shows
 from torch import Tensor
 
 from diffusion_lib import editing, flow, samplers
 from diffusion_lib.data import load_digits
 from diffusion_lib.guidance import clipped, conditioned
-from diffusion_lib.metrics import label_agreement, within_class_spread
-from diffusion_lib.schedules import NoiseSchedule
+from diffusion_lib.metrics import in_batches, label_agreement, within_class_spread
 from diffusion_lib.showing.player import png
 from diffusion_lib.showing.viz import mosaic, to_gray
 from diffusion_lib.training.checkpoints import load_classifier, load_pretrained
 from grader.catalogue.mistakes import Mistake, build, of
+from grader.catalogue.tables import SETTINGS, Setting, every
 
 SITE = Path(__file__).parents[1] / "site"
-LEVELS = 100  # of the 1000 levels, for p_sample
-DDIM_STEPS, SCALE = 25, 1.5
 EXERCISES = ["p_sample", "ddim_step", "guided", "euler_step", "inpaint_step"]
-PIECES = 16  # of a straight path, for euler_step
+PIECES, INPAINT_STEPS = 16, 25  # of euler_step's straight path; of inpaint_step's walk
 
 
 class Bench:
@@ -42,30 +43,42 @@ class Bench:
         place = [(test.labels == digit).nonzero()[i, 0] for i in range(4) for digit in range(10)]
         self.known = test[torch.stack(place)][0]  # of the wanted labels, for inpaint_step
         self.real_spread = within_class_spread(*test[:])
-        self.kept = torch.linspace(0, len(self.schedule) - 1, LEVELS).round().long()
-        alpha_bar = self.schedule.alphas_cumprod.double()[self.kept]
-        before = torch.cat([torch.ones(1).double(), alpha_bar[:-1]])
-        self.short = NoiseSchedule.from_betas(1 - alpha_bar / before).to("cpu")
+        self.right: dict[tuple[str, str], Any] = {}  # exercise and setting -> the right sampler's numbers
 
-    def noise(self) -> tuple[Tensor, torch.Generator]:
-        """x_T, and the generator that goes on where it ended: all samplers see the same stream."""
+    def noise(self, one_start: bool = False) -> tuple[Tensor, torch.Generator]:
+        """x_T, and the generator that goes on where it ended: all samplers see the same stream. With ``one_start``
+        the four digits of a label begin alike.
+        """
         generator = torch.Generator().manual_seed(0)
-        return torch.randn(len(self.label), *self.model.image_shape, generator=generator), generator
+        x_T = torch.randn(len(self.label), *self.model.image_shape, generator=generator)
+        return x_T[:10].repeat(4, 1, 1, 1) if one_start else x_T, generator
 
-    def p_sample(self, step: Callable[..., Tensor]) -> Tensor:
-        guess = clipped(lambda x, t: self.model(x, self.kept[t], self.label), self.short)
-        x_T, generator = self.noise()
-        return samplers.last(samplers.sample_ddpm(guess, self.short, x_T, generator=generator, step=step))
+    def walk(self, guide: Callable[..., Any], how: Setting, step: Callable[..., Tensor] | None = None) -> Tensor:
+        """What comes of noise in DDIM's jumps, or in steps of ancestral sampling where ``step`` is given."""
+        schedule, kept = every(self.schedule, how.levels)
+        schedule, levels = schedule.to("cpu"), torch.tensor(kept)
+        guess = clipped(guide(lambda x, t, label: self.model(x, levels[t], label), self.label.clone()), schedule)
+        x_T, generator = self.noise(how.one_start)
+        if step:
+            return samplers.last(samplers.sample_ddpm(guess, schedule, x_T, generator=generator, step=step))
+        jumps = how.jumps or how.levels
+        return samplers.last(samplers.sample_ddim(guess, schedule, x_T, jumps, eta=how.eta, generator=generator))
 
-    def ddim_step(self, step: Callable[..., Tensor]) -> Tensor:
+    def p_sample(self, step: Callable[..., Tensor], how: Setting) -> Tensor:
+        return self.walk(conditioned, how, step)
+
+    def ddim_step(self, step: Callable[..., Tensor], how: Setting) -> Tensor:
         correct, samplers.ddim_step = samplers.ddim_step, step  # type: ignore[assignment]
         try:
-            return self.ddim(conditioned(self.model, self.label))
+            return self.walk(conditioned, how)
         finally:
             samplers.ddim_step = correct
 
-    def euler_step(self, step: Callable[..., Tensor]) -> Tensor:
-        straight, (x_T, _) = load_pretrained("flow"), self.noise()
+    def guided(self, guide: Callable[..., Any], how: Setting) -> Tensor:
+        return self.walk(lambda model, label: guide(model, label, how.scale), how)
+
+    def euler_step(self, step: Callable[..., Tensor], _: None) -> Tensor:
+        straight, x_T = load_pretrained("flow"), self.noise()[0]
         correct, flow.euler_step = flow.euler_step, step  # type: ignore[assignment]
         try:
             velocity = conditioned(straight.model, self.label)
@@ -73,37 +86,46 @@ class Bench:
         finally:
             flow.euler_step = correct
 
-    def inpaint_step(self, step: Callable[..., Tensor]) -> Tensor:
+    def inpaint_step(self, step: Callable[..., Tensor], _: None) -> Tensor:
         correct, editing.inpaint_step = editing.inpaint_step, step  # type: ignore[assignment]
         try:
             guess, (x_T, generator) = clipped(conditioned(self.model, None), self.schedule), self.noise()
             mask = torch.zeros(1, 1, *self.known.shape[2:])
             mask[:, :, : mask.shape[2] // 2] = 1  # the upper half is known, and no label is told
             known = (guess, self.schedule, x_T, self.known, mask)
-            return samplers.last(editing.sample_inpainting(*known, DDIM_STEPS, generator=generator))
+            return samplers.last(editing.sample_inpainting(*known, INPAINT_STEPS, generator=generator))
         finally:
             editing.inpaint_step = correct
 
-    def guided(self, guide: Callable[..., Any]) -> Tensor:
-        return self.ddim(guide(self.model, self.label.clone(), SCALE))
-
-    def ddim(self, eps_model: Any) -> Tensor:
-        guess, (x_T, generator) = clipped(eps_model, self.schedule), self.noise()
-        return samplers.last(samplers.sample_ddim(guess, self.schedule, x_T, DDIM_STEPS, eta=1.0, generator=generator))
-
     def measure(self, exercise: str, picture: str, *mistakes: Mistake) -> dict[str, Any]:
-        """What the sampler with these mistakes draws, in numbers; its digits as a picture."""
+        """What the sampler with these mistakes draws at each setting, in numbers and at most two pictures."""
+        louder: dict[str, Any] = {}
+        quiet = bool(mistakes)  # nothing to see so far
+        for name, how in SETTINGS.get(exercise, {"usual": None}).items():
+            images, seen = self.drawn(exercise, how, *mistakes)
+            right = self.right.setdefault((exercise, name), seen)
+            file = f"{picture}.png" if name == "usual" else f"{picture}_louder.png"
+            if images is not None and (name == "usual" or (quiet and shows(seen, right))):
+                (SITE / "symptoms" / file).write_bytes(png(mosaic(to_gray(images[:10]), columns=10)))
+                seen = {"picture": file, **seen}
+            louder[name], quiet = seen, quiet and not shows(seen, right)
+        usual = louder.pop("usual")
+        return {**usual, "louder": louder} if louder else usual
+
+    def drawn(self, exercise: str, how: Setting | None, *mistakes: Mistake) -> tuple[Tensor | None, dict[str, Any]]:
+        """Forty digits of the sampler with these mistakes, and numbers of them; or no digits, and the error."""
+        torch.manual_seed(0)  # for those that draw for themselves
         try:
-            images = getattr(self, exercise)(build(exercise, *mistakes)).clamp(-1, 1)
+            images = getattr(self, exercise)(build(exercise, *mistakes), how).clamp(-1, 1)
         except RuntimeError as error:
-            return {"error": str(error).splitlines()[0]}
+            return None, {"error": str(error).splitlines()[0]}
         if not images.isfinite().all():
-            return {"error": "every pixel becomes NaN"}
-        (SITE / "symptoms" / picture).write_bytes(png(mosaic(to_gray(images[:10]), columns=10)))
-        return {
-            "picture": picture,
+            return None, {"error": "every pixel becomes NaN"}
+        readings = in_batches(self.classifier, images).argmax(dim=1)
+        return images, {
             "agreement": label_agreement(self.classifier, images, self.label),
             "spread": within_class_spread(images, self.label) / self.real_spread,
+            "most": readings.bincount().max().item() / len(readings),
         }
 
 
@@ -115,13 +137,13 @@ def main() -> None:
     for exercise in chosen:
         for path in (SITE / "symptoms").glob(f"{exercise}_*.png"):
             path.unlink()
-        found[f"{exercise}/correct"] = bench.measure(exercise, f"{exercise}_correct.png")
+        found[f"{exercise}/correct"] = bench.measure(exercise, f"{exercise}_correct")
         for i, mistake in enumerate(of(exercise), start=1):
-            found[mistake.id] = bench.measure(exercise, f"{exercise}_{i:02}.png", mistake)
+            found[mistake.id] = bench.measure(exercise, f"{exercise}_{i:02}", mistake)
     found = {name: found[name] for name in sorted(found, key=lambda name: EXERCISES.index(name.split("/")[0]))}
     (SITE / "symptoms.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for name, numbers in found.items():
-        print(f"{name:<72}", {k: v if isinstance(v, str) else round(v, 2) for k, v in numbers.items()})
+        print(f"{name:<72}", {k: round(v, 2) if isinstance(v, float) else v for k, v in numbers.items()})
 
 
 if __name__ == "__main__":

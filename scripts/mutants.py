@@ -23,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "tests" / "mutants.toml"
+OUTSIDE = ("grader/", "scripts/", "site/")  # the library's package aside, what may be edited
 HEADER = "| module | mutants | survivors |\n|---|---|---|"
 
 
@@ -31,7 +32,7 @@ class Mutant:
     """One edit of one file, and the tests that must turn red."""
 
     id: str
-    file: str  # below diffusion_lib; a teacher's begins with grader/
+    file: str  # below diffusion_lib; others begin with grader/, scripts/ or site/
     old: str  # stands in the file exactly once
     new: str
     red: tuple[str, ...]  # pytest's names below tests: a file, or FILE::TEST
@@ -40,12 +41,21 @@ class Mutant:
     @property
     def module(self) -> str:
         """The file without its ending."""
-        return self.file.removesuffix(".py")
+        return self.file.removesuffix(".py").removesuffix(".js")
 
     @property
     def path(self) -> str:
         """The file as seen from the top."""
-        return self.file if self.file.startswith("grader/") else f"diffusion_lib/{self.file}"
+        return self.file if self.file.startswith(OUTSIDE) else f"diffusion_lib/{self.file}"
+
+    def edited(self, source: str) -> str:
+        """The file's text with the edit in it."""
+        return source.replace(self.old, self.new)
+
+    @property
+    def imported(self) -> str:
+        """The module that must be imported without an error, or the edit is no mutant."""
+        return "diffusion_lib" if self.file.endswith(".js") else self.path.removesuffix(".py").replace("/", ".")
 
 
 def read_list(path: Path) -> list[Mutant]:
@@ -63,8 +73,8 @@ def fault(mutant: Mutant) -> str:
     source = (ROOT / mutant.path).read_text(encoding="utf-8")
     if source.count(mutant.old) != 1 or mutant.new == mutant.old:
         return f"`old` occurs {source.count(mutant.old)} times in {mutant.file}, or equals `new`"
-    try:
-        compile(source.replace(mutant.old, mutant.new), mutant.file, "exec")
+    try:  # whether an edited script is one, a browser says: tests/test_mutants.py asks it
+        compile("" if mutant.file.endswith(".js") else mutant.edited(source), mutant.file, "exec")
     except SyntaxError as error:
         return f"the edited {mutant.file} is no Python: {error}"
     missing = [name for name in mutant.red if not _exists(name)]
@@ -86,8 +96,9 @@ def _tree(path: Path) -> ast.Module:
 def warm_up(mutants: Iterable[Mutant]) -> None:
     """Import what the tests and the edited modules import, all but the library: each child has it then."""
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    os.environ["DIFFUSION_REQUIRE_BROWSER"] = "1"  # a test that is skipped lets every mutant live
     tests = {ROOT / "tests" / name.partition("::")[0] for m in mutants for name in m.red}
-    edited = {ROOT / m.path for m in mutants}
+    edited = {ROOT / m.path for m in mutants if m.file.endswith(".py")}
     # What a test imports within itself may be heavy, and is needed by that one alone.
     nodes = [node for path in {ROOT / "tests" / "conftest.py", *tests} for node in _tree(path).body]
     nodes += [node for path in edited for node in ast.walk(_tree(path))]
@@ -102,8 +113,9 @@ def warm_up(mutants: Iterable[Mutant]) -> None:
 
 
 def _foreign_imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """The import statements among ``nodes`` that name none of our packages and no file of the tests, as code."""
-    own = {"diffusion_lib", "grader", "sitecustomize", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
+    """The import statements among ``nodes`` that name none of our packages, tests, scripts and benchmarks, as code."""
+    ours = [path for folder in ("tests", "scripts", "benchmarks") for path in (ROOT / folder).glob("*.py")]
+    own = {"diffusion_lib", "grader", "sitecustomize", *(path.stem for path in ours)}
     for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
@@ -112,18 +124,18 @@ def _foreign_imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
 
 
 def plant(place: Path, mutant: Mutant | None = None) -> Path:
-    """A copy of library, grader and tests in ``place``, with the edit in it; what is only read is linked."""
-    for name in ("diffusion_lib", "grader", "tests"):
+    """A copy of library, grader, tests, scripts and site in ``place``, with the edit in it; the rest is linked."""
+    for name in ("diffusion_lib", "grader", "tests", "scripts", "site"):
         source = place.parent / "clean" / name if mutant else ROOT / name
         stale = [] if not mutant else [f"{Path(mutant.file).stem}.*.pyc"]
         shutil.copytree(source, place / name, ignore=shutil.ignore_patterns("weights", *stale))
-    for name in ("diffusion_lib/weights", "homework", "notebooks"):
+    for name in ("diffusion_lib/weights", "homework", "notebooks", "Makefile"):
         (place / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "pyproject.toml", place)
     (place / "tmp").mkdir()
     if mutant:
         path = place / mutant.path
-        path.write_text(path.read_text(encoding="utf-8").replace(mutant.old, mutant.new), encoding="utf-8")
+        path.write_text(mutant.edited(path.read_text(encoding="utf-8")), encoding="utf-8")
     return place
 
 
@@ -184,8 +196,7 @@ def try_out(mutant: Mutant, forest: Path) -> str:
         print(f"{mutant.id:<38}broken entry: {wrong}", flush=True)
         return "broken entry"
     place = plant(forest / mutant.id, mutant)
-    module = mutant.path.removesuffix(".py").replace("/", ".")
-    found = verdict(run_tests(place, mutant.red, module, "-x"))
+    found = verdict(run_tests(place, mutant.red, mutant.imported, "-x"))
     seconds = time.perf_counter() - start
     print(f"{mutant.id:<38}{found:<12}{seconds:6.1f} s  {first_red(place / 'log')}", flush=True)
     if found.startswith("broken"):

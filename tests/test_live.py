@@ -1,356 +1,27 @@
-"""The live page: its engine beside PyTorch, its formulas beside the library's, and the page driven offline."""
+"""The live page, driven offline: what its reader can do, and what it says when something goes wrong."""
 
-import base64
-import json
 import re
 import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, images
+from conftest import ROOT
 from lab_server import NEEDS_CHROMIUM, keep
 
-from diffusion_lib.consistency import path_end, sample_ends
-from diffusion_lib.data import like_mnist, to_bytes
-from diffusion_lib.diffusion import ddim_step, p_sample, predict_eps, predict_x_start, q_sample
-from diffusion_lib.flow import even_levels, path_times, sample_flow
+from diffusion_lib import words
+from diffusion_lib.data import to_bytes
+from diffusion_lib.diffusion import ddim_step
 from diffusion_lib.guidance import guided
-from diffusion_lib.oracles import finite_set_oracle
-from diffusion_lib.profiles import UNetConfig
-from diffusion_lib.samplers import ddim_timesteps, denoiser, last, sample_ddim
-from diffusion_lib.schedules import NoiseSchedule, cosine_betas, linear_betas, straight_betas
-from diffusion_lib.showing.exporting import Listing, describe, sixteen_bits
-from diffusion_lib.training.checkpoints import load_pretrained
-from diffusion_lib.unet import UNet
-from grader.catalogue.mistakes import MISTAKES, build
-from grader.catalogue.tables import every, row, sampler_tables
+from diffusion_lib.latents import decode_scaled
+from diffusion_lib.samplers import ddim_timesteps, denoiser
+from diffusion_lib.training.checkpoints import load_autoencoder, load_pretrained
+from grader.catalogue.tables import SETTINGS
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import live_page
 
 pytestmark = NEEDS_CHROMIUM
-
-OTHER = UNetConfig(
-    image_channels=3, image_size=(12, 20), patch_size=1, width=24, multipliers=(1, 1, 2), transformer_stages=(1,),
-    time_dim=20, context_dim=12, context_tokens=3, num_classes=4,
-)  # fmt: skip
-ENCODE = """numbers => {
-  const bytes = new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
-  let text = "";
-  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
-  return btoa(text);
-}"""
-
-
-def other_network():
-    """Another shape of network, in which every weight matters."""
-    model, generator = UNet(OTHER).eval(), torch.Generator().manual_seed(0)
-    for weight in model.parameters():
-        weight.data += 0.1 * torch.randn(weight.shape, generator=generator)
-    return model
-
-
-@pytest.fixture(scope="module")
-def trained():
-    return load_pretrained()
-
-
-@pytest.fixture(scope="module")
-def engine(browser):
-    """A blank page that has the engine and the formulas; ``encode`` sends many numbers back."""
-    page = browser.new_page()
-    page.add_script_tag(content=live_page.joined([path for path in live_page.WORKER if path.stem != "worker"]))
-    page.add_script_tag(content=live_page.joined([live_page.LIVE / "mnist.js"]))
-    page.add_script_tag(content=f"window.encode = {ENCODE}")
-    yield page
-    page.close()
-
-
-def decoded(text, kind="<f4"):
-    return torch.from_numpy(np.frombuffer(base64.b64decode(text), kind).copy())
-
-
-def carried(model, description):
-    """The network with the very numbers that its description carries: rows of 16-bit integers times their units."""
-    integers, units = decoded(description["weights"], "<i2"), decoded(description["units"])
-    rounded, tensors = UNet(model.config).eval(), {}
-    for name, shape in description["tensors"].items():
-        rows = shape[0] if len(shape) > 1 else 1
-        count = int(np.prod(shape))
-        tensors[name] = (integers[:count].view(rows, -1) * units[:rows, None]).view(shape)
-        integers, units = integers[count:], units[rows:]
-    rounded.load_state_dict(tensors)
-    return rounded
-
-
-def listed(tensor):
-    return tensor.flatten().tolist()
-
-
-def forward(engine, x, t, label):
-    call = "([x, t, label]) => encode(net.forward(Float32Array.from(x), t, label))"
-    return decoded(engine.evaluate(call, [listed(x), t, label]))
-
-
-def outputs(model, x, t, label):
-    """What each module of the network answers, by its name, channels before pixels or tokens."""
-    seen = {}
-
-    def note(name):
-        def hook(module, given, answer):
-            seen[name] = answer.mT if answer.ndim == 3 else answer
-
-        return hook
-
-    hooks = [module.register_forward_hook(note(name)) for name, module in model.named_modules()]
-    with torch.no_grad():
-        seen["eps"] = model(x, torch.tensor([t]), None if label is None else torch.tensor([label]))
-    for hook in hooks:
-        hook.remove()
-    return seen
-
-
-@pytest.mark.parametrize("vectors", [True, False], ids=["WebAssembly", "plain JavaScript"])
-@pytest.mark.parametrize("which", ["shipped", "another"])
-def test_every_layer_answers_as_pytorchs(engine, trained, which, vectors):
-    model = trained.model if which == "shipped" else other_network()
-    made = "([d, vectors]) => { window.net = new Network(d, { vectors }); return net.kind; }"
-    description = describe(model)
-    kind = engine.evaluate(made, [description, vectors])
-    assert kind == ("WebAssembly" if vectors else "plain JavaScript")
-    x, t, label = images(1, *model.image_shape, dtype=torch.float32), 300, 3
-    wanted = outputs(carried(model, description), x, t, label)
-    forward(engine, x, t, label)
-    read = "() => Object.fromEntries(net.layers.map(({ name }) => [name, encode(net.read(name))]))"
-    found = {name: decoded(text) for name, text in engine.evaluate(read).items()}
-    off = {name: (found[name] - wanted[name].flatten()).abs().max().item() for name in found.keys() & wanted.keys()}
-    assert max(off.values()) < 1e-3, max(off.items(), key=lambda item: item[1])
-    weighted = {name for name, module in model.named_modules() if module._parameters}
-    assert weighted <= found.keys()  # none is left out
-    assert off.keys() >= weighted
-
-
-@pytest.mark.parametrize("name", [network["key"] for network in live_page.NETWORKS])
-def test_each_networks_guess_is_pytorchs_at_ten_levels(engine, name):
-    trained = load_pretrained(name)
-    engine.evaluate("d => { window.net = new Network(d); }", describe(trained.model))
-    for i, t in enumerate(ddim_timesteps(1000, 10)):
-        x, label = images(1, 1, 28, 28, seed=i, dtype=torch.float32), None if i == 4 else i
-        with torch.no_grad():
-            wanted = trained.model(x, torch.tensor([t]), None if label is None else torch.tensor([label]))
-        assert (forward(engine, x, t, label) - wanted.flatten()).abs().max() < 1e-3, t
-
-
-def test_a_sample_of_fifty_steps_is_pytorchs(engine, trained):
-    engine.evaluate("d => { window.net = new Network(d); }", describe(trained.model))
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(51, 1, 1, 28, 28, generator=generator)  # x_T, then z after z
-    label, scale = torch.tensor([5]), 1.5
-    guess = denoiser(trained.model, trained.schedule, label, scale)
-    generator.manual_seed(0)
-    x_T = torch.randn(1, 1, 28, 28, generator=generator)
-    assert torch.equal(x_T, noise[0])
-    wanted = last(sample_ddim(guess, trained.schedule, x_T, 50, eta=1.0, generator=generator))
-    call = """([betas, noise, label, scale]) => {
-      const schedule = makeSchedule(betas), [x, ...fresh] = noise.map(z => Float32Array.from(z));
-      const guess = denoiser((x, t, label) => net.forward(x, t, label), schedule, label, scale);
-      let state;
-      for (state of sampleDdim(guess, schedule, x, 50, { eta: 1, draw: () => fresh.shift() }));
-      return encode(state.x);
-    }"""
-    betas = trained.schedule.betas.double().tolist()
-    found = decoded(engine.evaluate(call, [betas, noise.flatten(1).tolist(), 5, scale]))
-    assert (to_bytes(found).int() - to_bytes(wanted).flatten().int()).abs().max() <= 2
-
-
-LABEL = torch.tensor([5])
-PYTORCH = {
-    "flow": lambda flow, x_T, generator: sample_flow(guided(flow.model, LABEL, 1.5), flow.schedule, x_T, 8),
-    "one-step": lambda few, x_T, generator: sample_ends(
-        few.model, few.schedule, x_T, LABEL, few.card["levels"], generator=generator
-    ),
-}
-JAVASCRIPT = {
-    "flow": "sampleFlow(conditioned(look, 5, 1.5), schedule, x, 8)",
-    "one-step": "sampleEnds(conditioned(look, 5, 1), schedule, x, [999, 259], draw)",
-}
-
-
-@pytest.mark.parametrize("name", JAVASCRIPT)
-def test_eight_straight_pieces_and_two_looks_are_pytorchs(engine, name):
-    shipped = load_pretrained(name)
-    description = live_page.carried(shipped)
-    engine.evaluate("d => { window.net = new Network(d); }", description)
-    noise = torch.randn(2, 1, 1, 28, 28, generator=torch.Generator().manual_seed(0))  # x_T, then one z
-    generator = torch.Generator().manual_seed(0)
-    steps = list(PYTORCH[name](shipped, torch.randn(1, 1, 28, 28, generator=generator), generator))
-    call = f"""([betas, noise]) => {{
-      const schedule = makeSchedule(betas), [x, ...fresh] = noise.map(z => Float32Array.from(z));
-      const look = (x, t, label) => net.forward(x, t, label), draw = () => fresh.shift();
-      return [...{JAVASCRIPT[name]}].map(({{ t, x, x_start }}) => [t, encode(x), encode(x_start)]);
-    }}"""
-    found = engine.evaluate(call, [description["betas"], noise.flatten(1).tolist()])
-    assert [t for t, *_ in found] == [step.t for step in steps]
-    for step, (_, *texts) in zip(steps, found, strict=True):
-        for image, text in zip((step.x, step.x_start), texts, strict=True):
-            off = to_bytes(decoded(text)).int() - to_bytes(image).flatten().int()
-            assert off.abs().max() <= 2, (step.t, off.abs().max())
-
-
-@pytest.mark.parametrize("layer", [torch.nn.GroupNorm(2, 8), torch.nn.LayerNorm(8)], ids=["group", "layer"])
-def test_a_norm_of_faint_values_keeps_its_eps(engine, layer):
-    """In the networks the variances are so large that eps drowns in rounding."""
-    made = Listing({"x": [8, 3], "t": [1], "label": [1]})
-    made.norm("norm", layer, "x")
-    numbers = sixteen_bits({f"norm.{name}": weight for name, weight in layer.state_dict().items()})
-    description = {"inputs": made.shapes, "null_label": 0, "layers": made.layers, **numbers}
-    x = images(1, 8, 3, dtype=torch.float32) * 1e-3
-    with torch.no_grad():
-        right = layer(x) if isinstance(layer, torch.nn.GroupNorm) else layer(x.mT).mT
-    engine.evaluate("d => { window.net = new Network(d); }", description)
-    torch.testing.assert_close(forward(engine, x, 0, 0), right.flatten(), rtol=1e-3, atol=1e-4)
-
-
-def test_weights_that_were_cut_short_and_calls_out_of_range_are_told(engine):
-    good = describe(other_network())
-    tell = "d => { try { new Network(d); } catch (error) { return error.message; } }"
-    assert "damaged" in engine.evaluate(tell, {**good, "weights": good["weights"][:800]})
-    assert "damaged" in engine.evaluate(tell, {**good, "units": base64.b64encode(b"\xff" * 4 * 9).decode()})
-    engine.evaluate("d => { window.net = new Network(d); }", good)
-    ask = "([n, label]) => { try { net.forward(new Float32Array(n), 3, label); } catch (e) { return e.message; } }"
-    assert engine.evaluate(ask, [5, 0]) == "x must hold 720 numbers, but has 5."
-    assert engine.evaluate(ask, [720, 7]) == "label must lie in 0 ... 3, or be null, but is 7."
-
-
-SCHEDULES = {"linear": linear_betas(1000), "cosine": cosine_betas(60), "straight": straight_betas(1000)}
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_the_formulas_are_the_librarys(engine, name):
-    schedule = NoiseSchedule.from_betas(SCHEDULES[name])
-    x, eps, z = (images(1, 1, 2, 5, seed=seed) for seed in range(3))
-    T = len(schedule)
-    engine.evaluate("betas => { window.s = makeSchedule(betas); }", listed(schedule.betas))
-    for t, prev in ((0, -1), (1, 0), (T // 2, T // 3), (T - 1, T - 2)):
-        at, before = torch.tensor([t]), torch.tensor([prev])
-        wanted = {
-            "qSample(s, x, t, z)": q_sample(schedule, x, at, z),
-            "predictXStart(s, x, t, eps)": predict_x_start(schedule, x, at, eps),
-            "predictEps(s, x, t, z)": predict_eps(schedule, x, at, z),
-            "pSample(s, x, t, eps, z)": p_sample(schedule, x, at, eps, z),
-            "ddimStep(s, x, t, prev, eps, z, 0.6)": ddim_step(schedule, x, at, before, eps, z, 0.6),
-            "pathEnd(s, x, t, eps)": path_end(lambda *_, eps=eps: eps, schedule, x, at),
-            "guided(x, eps, 2.5)": guided(lambda _, __, label: x if label is None else eps, at, 2.5)(x, at),
-        }
-        for call, right in wanted.items():
-            given = [listed(x), listed(eps), listed(z), t, prev]
-            found = torch.tensor(engine.evaluate(f"([x, eps, z, t, prev]) => {call}", given), dtype=torch.float64)
-            torch.testing.assert_close(found, right.flatten(), rtol=1e-9, atol=1e-9)
-    for steps in (1, 2, 3, 7, T // 2, T):
-        assert engine.evaluate("([T, n]) => ddimTimesteps(T, n)", [T, steps]) == ddim_timesteps(T, steps)
-        assert engine.evaluate("n => evenLevels(s, n)", steps) == even_levels(schedule, steps)
-    taus = engine.evaluate("() => [...Array(s.length + 1).keys()].map(i => pathTime(s, i - 1))")
-    assert taus == pytest.approx(path_times(schedule), rel=1e-9)
-    bend = "(x, t) => x.map(v => Math.sin(v) + t / s.length)"  # a field of velocities that is no network's
-    walk = engine.evaluate(
-        f"x => [...sampleFlow({bend}, s, x, 7)].map(({{ t, x, x_start }}) => [t, x, x_start])", listed(x)
-    )
-    steps = list(sample_flow(lambda x, t: x.sin() + t.view(-1, 1, 1, 1).double() / T, schedule, x, 7))
-    assert [t for t, *_ in walk] == [step.t for step in steps]
-    found = torch.tensor([images for _, *images in walk], dtype=torch.float64)
-    right = torch.stack([torch.stack([step.x.flatten(), step.x_start.flatten()]) for step in steps])
-    torch.testing.assert_close(found, right, rtol=1e-9, atol=1e-9)
-
-
-def test_the_tables_are_the_catalogues_samplers_and_hold_no_code(trained):
-    tables = sampler_tables(trained.schedule, levels=20, jumps=5)
-    short, kept = every(trained.schedule, 20)
-    x, eps, z = (images(1, 1, 3, 4, seed=seed) for seed in range(3))
-    for name, rows in {"correct": tables["p_sample"]["correct"], **tables["p_sample"]["wrong"]}.items():
-        step = build("p_sample", *(mistake for mistake in MISTAKES if mistake.id == name))
-        for t in (0, 7, 19):
-            a, b, c = rows[19 - t]
-            right = step(short, x, torch.tensor([t]), eps, z)
-            torch.testing.assert_close(a * x + b * eps + c * z, right, rtol=1e-5, atol=1e-5 * right.abs().max().item())
-    assert tables["p_sample"]["levels"] == kept[::-1]
-    assert len(tables["p_sample"]["wrong"]) > 15
-    assert len(tables["ddim_step"]["wrong"]) > 5
-    page = json.dumps(live_page.known(), ensure_ascii=False)
-    assert not [mistake.hint for mistake in MISTAKES if mistake.hint in page]
-    assert row(lambda x, eps, z: x.clamp(-1, 1) + eps) is None  # no sum of the three
-    assert row(lambda x, eps, z: x / 0) is None
-
-
-def test_a_drawing_is_fitted_as_the_library_fits_it(engine):
-    for seed, (high, wide) in enumerate([(90, 40), (12, 70), (5, 5), (140, 139), (1, 1), (33, 20)]):
-        page = torch.zeros(140, 140)
-        page[140 - high :, :wide] = images(high, wide, seed=seed, dtype=torch.float32).abs().clamp(0, 1)
-        found = engine.evaluate("ink => Array.from(likeMnist(ink, 140))", listed(page))
-        torch.testing.assert_close(torch.tensor(found).float(), like_mnist(page).flatten(), rtol=0, atol=1e-5)
-    assert set(engine.evaluate("() => Array.from(likeMnist(new Float32Array(140 * 140), 140))")) == {-1}
-
-
-def test_the_gradients_of_the_pages_trainer_are_autograds(engine):
-    call = """([inputs, targets]) => {
-      window.mlp = new Mlp([5, 8, 6, 2], noiseStream(1, 0).normal);
-      mlp.biases.forEach(b => b.forEach((_, i) => { b[i] = Math.sin(i + 1); }));
-      const { loss, weights, biases } = lossAndGradients(mlp, Float32Array.from(inputs), Float32Array.from(targets));
-      const plain = tables => tables.map(table => Array.from(table));
-      return [loss, plain(mlp.weights), plain(mlp.biases), plain(weights), plain(biases)];
-    }"""
-    inputs, targets = images(7, 5, dtype=torch.float32), images(7, 2, seed=1, dtype=torch.float32)
-    loss, *tables = engine.evaluate(call, [listed(inputs), listed(targets)])
-    weights, biases, weight_slopes, bias_slopes = ([torch.tensor(part) for part in table] for table in tables)
-    weights = [w.view(len(b), -1).requires_grad_() for w, b in zip(weights, biases, strict=True)]
-    h = inputs
-    for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        h = torch.nn.functional.linear(h, weight, bias.requires_grad_())
-        h = torch.nn.functional.silu(h) if i < 2 else h
-    right = torch.nn.functional.mse_loss(h, targets)
-    right.backward()
-    assert loss == pytest.approx(right.item(), rel=1e-5)
-    for found, wanted in zip([*weight_slopes, *bias_slopes], [*weights, *biases], strict=True):
-        torch.testing.assert_close(found, wanted.grad.flatten(), rtol=1e-4, atol=1e-6)
-
-
-def test_the_pages_optimiser_is_pytorchs_adam(engine):
-    """Of the slopes some are as faint as Adam's eps, which then counts."""
-    slopes = images(5, 6, dtype=torch.float32) * torch.tensor([1, 1, 1e-4, 1e-8, 1e-8, 1e-9])
-    call = """slopes => {
-      const table = new Float32Array(6), adam = new Adam([table]);
-      for (const slope of slopes) adam.step([Float32Array.from(slope)], 0.1);
-      return Array.from(table);
-    }"""
-    right = torch.zeros(6, requires_grad=True)
-    optimiser = torch.optim.Adam([right], lr=0.1)
-    for right.grad in slopes:
-        optimiser.step()
-    found = torch.tensor(engine.evaluate(call, slopes.tolist()))
-    torch.testing.assert_close(found, right.detach(), rtol=1e-3, atol=1e-5)
-
-
-def test_the_exact_field_is_the_oracles(engine):
-    schedule = NoiseSchedule.from_betas(cosine_betas(100))
-    points, x = images(6, 2), images(9, 2, seed=1)
-    oracle = finite_set_oracle(schedule, points.view(6, 1, 1, 2))
-    for t in (0, 30, 99):
-        call = "([betas, points, xy, t]) => exactEps(makeSchedule(betas), points, xy, t)"
-        found = engine.evaluate(call, [listed(schedule.betas), points.tolist(), listed(x), t])
-        right = oracle(x.view(9, 1, 1, 2), torch.full((9,), t)).flatten()
-        torch.testing.assert_close(torch.tensor(found).double(), right, rtol=1e-4, atol=1e-4)
-
-
-def test_a_seed_gives_normal_numbers_and_another_gives_others(engine):
-    draw = "seed => Array.from(noiseStream(seed, 40000).draw())"
-    z, again, other = (torch.tensor(engine.evaluate(draw, seed)) for seed in (1, 1, 2))
-    assert torch.equal(z, again)
-    count = len(z)
-    assert z.mean().abs() < 6 / count**0.5
-    assert (z.var() - 1).abs() < 6 * (2 / count) ** 0.5
-    assert ((z**4).mean() - 3).abs() < 6 * (96 / count) ** 0.5
-    assert (z * other).mean().abs() < 6 / count**0.5
-    assert (z[1:] * z[:-1]).mean().abs() < 6 / count**0.5
 
 
 def written(folder, known, thread=""):
@@ -472,6 +143,94 @@ def test_each_network_takes_its_own_steps_and_settings(live, known):
     assert len({*drawn, pixels(canvas)}) == 4
 
 
+def test_a_page_is_drawn_from_a_prompt_with_every_state_under_the_slider(live):
+    box = live.locator("#live-words")
+    status, slider = box.locator("[role=status]"), box.get_by_role("slider")
+    latent, state, clean = (box.locator("canvas").nth(i) for i in range(3))
+    box.get_by_label("steps").fill("4")
+    prompt = box.get_by_label("prompt")
+    prompt.fill("Two five below nine eight")
+    prompt.press("Enter")
+    says(status, "Drawn: 4 steps, 8 looks")
+    asked = "Asked for: nine eight in the upper row, two five in the lower. "
+    assert box.get_by_text(asked + "Held out: on no page of training does “two five” stand side by side.").is_visible()
+    seen = []
+    for key in ("Home", "ArrowRight", "End"):
+        slider.focus()
+        live.keyboard.press(key)
+        seen.append((slider.get_attribute("aria-valuetext"), *map(pixels, (latent, state, clean))))
+    assert [words for words, *_ in seen] == ["before step 1 of 4: t = 999", "before step 2 of 4: t = 666", "the sample"]
+    for canvas in zip(*seen, strict=True):
+        assert len(set(canvas)) == 3
+    assert seen[-1][2] == seen[-1][3]  # the sample is its own clean page
+    assert seen[0][2] != seen[0][3]
+    press(box, "Next seed")
+    says(status, "Drawn: 4 steps, 8 looks")
+    assert pixels(clean) != seen[-1][3]
+    box.get_by_label("seed").fill("0")
+    box.get_by_label("guidance").fill("1")
+    press(box, "Draw it")
+    says(status, "Drawn: 4 steps, 4 looks")
+    assert pixels(clean) != seen[-1][3]
+    box.get_by_label("guidance").fill("1.5")
+    prompt.fill("nine eight above two five")
+    press(box, "Draw it")
+    says(status, "Drawn: 4 steps, 8 looks")
+    assert box.get_by_text(asked).is_visible()
+    assert pixels(clean) != seen[-1][3]  # the same page in other words
+    prompt.fill("nine eight over two five")
+    press(box, "Draw it")
+    says(status, "The network does not know “over”. Its words are zero, one, two,")
+    assert prompt.evaluate("node => node === document.activeElement")
+    box.get_by_label("steps").fill("1001")
+    press(box, "Draw it")
+    says(status, "steps must be a number from 1 to 1000, but is 1001.")
+
+
+def test_the_page_in_the_slider_is_the_one_that_the_library_draws(live):
+    """Its own noise, the library's networks: the last picture of the page is what PyTorch decodes."""
+    box = live.locator("#live-words")
+    box.get_by_label("steps").fill("5")
+    box.get_by_label("seed").fill("3")
+    box.get_by_label("η").fill("0.5")
+    press(box, "three one above eight two")
+    says(box.locator("[role=status]"), "Drawn: 5 steps, 10 looks")
+    trained, autoencoder, noise = load_pretrained("words"), load_autoencoder(), live_noise(live, 3, 2 * 14 * 14, 6)
+    prompt, drawn = words.encode("three one above eight two"), iter(noise.view(-1, 1, 2, 14, 14))
+    x, times = next(drawn), ddim_timesteps(1000, 5)
+    for t, prev in zip(times, [*times[1:], -1], strict=True):
+        at, before = torch.tensor([t]), torch.tensor([prev])
+        with torch.no_grad():
+            eps = guided(trained.model, prompt, 1.5)(x, at)
+        x = ddim_step(trained.schedule, x, at, before, eps, next(drawn), 0.5)
+    right = 255 - to_bytes(decode_scaled(autoencoder, x, autoencoder.scale)).flatten().int().numpy()  # ink is black
+    assert abs(greys(box.locator("canvas").nth(2)) - right).max() <= 2
+
+
+def live_noise(page, seed, count, draws):
+    """What the page's stream of noise gives, draw after draw."""
+    call = f"""([seed, count, draws]) => {{
+      {live_page.joined([live_page.LIVE / "diffusion.js"])}
+      const {{ draw }} = noiseStream(seed, count);
+      return Array.from({{ length: draws }}, () => Array.from(draw()));
+    }}"""
+    return torch.tensor(page.evaluate(call, [seed, count, draws]))
+
+
+def test_examples_are_clicked_and_only_what_training_never_has_is_called_held_out(live, known):
+    box = live.locator("#live-words")
+    box.get_by_label("steps").fill("1")
+    told = []
+    for text in known["prompts"]["examples"]:
+        new = words.unseen(words.asked(words.encode(text)).view(2, 2)).any().item()
+        press(box, f"{text} (held out)" if new else text)
+        says(box.locator("[role=status]"), "Drawn: 1 step, 2 looks")
+        assert box.get_by_label("prompt").input_value() == text
+        assert ("Held out" in box.get_by_text("Asked for").inner_text()) == new
+        told.append(new)
+    assert set(told) == {False, True}
+
+
 def test_the_newest_job_stops_the_one_before(live):
     box = live.locator("#live-grow")
     box.get_by_label("steps").fill("1000")
@@ -514,23 +273,80 @@ def test_a_digit_is_drawn_and_brought_back(live):
     assert blank[1] != pixels(seen)
 
 
-def test_a_wrong_sampler_is_predicted_then_run_beside_the_right_one(live, known):
-    box, mistake = live.locator("#live-compare"), next(m for m in known["mistakes"] if m["exercise"] == "ddim_step")
+@pytest.mark.parametrize(
+    ("name", "looks"),
+    [("ddim_step/no direction", 25 + 25), ("guided/1 + scale", 50 + 50)],  # guided ones look twice a step
+)
+def test_a_wrong_sampler_is_predicted_then_run_beside_the_right_one(live, known, name, looks):
+    box, mistake = live.locator("#live-compare"), next(m for m in known["mistakes"] if m["id"] == name)
     status, verdict = box.locator("[role=status]"), box.locator("p").last
+    assert mistake["setting"] == "usual"
     live.evaluate("key => { location.hash = `try-${key}`; }", mistake["key"])
     chosen = box.get_by_label("wrong sampler")
     live.wait_for_function("([node, name]) => node.selectedOptions[0].textContent.includes(name)",
                            arg=[chosen.element_handle(), mistake["name"]])  # fmt: skip
+    assert box.get_by_role("combobox").nth(1).input_value() == "usual"
     box.get_by_label("how many").fill("1")
     press(box, "Run both")
     says(status, "Choose a prediction first.")
     box.get_by_role("radio", name=mistake["symptom"], exact=True).focus()
     live.keyboard.press("Space")
     press(box, "Run both")
-    says(status, "Done: 50 looks")
+    says(status, f"Done: {looks} looks")
     assert verdict.inner_text().startswith(f"Your prediction is what the symptom page says: {mistake['symptom']}.")
     right, wrong = (pixels(box.locator("canvas").nth(i)) for i in range(2))
     assert right != wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "louder", "looks"),
+    [
+        ("guided/w where 1 + w belongs", "guidance 0", 25 + 25),  # the right one asks without a label, this one with it
+        ("ddim_step/one level too early", "longer steps", 10 + 10),
+    ],
+)
+def test_a_mistake_that_hardly_shows_is_turned_louder_and_can_be_seen(live, known, name, louder, looks):
+    box, mistake = live.locator("#live-compare"), next(m for m in known["mistakes"] if m["id"] == name)
+    status, verdict, setting = box.locator("[role=status]"), box.locator("p").last, box.get_by_role("combobox").nth(1)
+    box.get_by_label("wrong sampler").select_option(str(known["mistakes"].index(mistake)))
+    assert setting.input_value() == louder
+    told = known["tables"][mistake["exercise"]]
+    assert box.get_by_text(f"{told[louder]['told']} At the usual setting this mistake hardly shows").is_visible()
+    box.get_by_role("radio", name=mistake["symptom"], exact=True).check()
+    box.get_by_label("how many").fill("2")
+    press(box, "Run both")
+    says(status, f"Done: {2 * looks} looks")
+    pictures = [greys(box.locator("canvas").nth(i)) for i in range(4)]
+    assert abs(pictures[0] - pictures[2]).mean() > 10
+    assert abs(pictures[1] - pictures[3]).mean() > 10
+    seen = mistake["measured"][louder]
+    assert f"so set: agreement {round(100 * seen['agreement'])} %, spread {seen['spread']:.2f}" in verdict.inner_text()
+    setting.select_option("usual")
+    assert box.get_by_text(told["usual"]["told"], exact=True).is_visible()
+
+
+def test_digits_that_begin_with_the_same_noise_are_the_librarys(live, known):
+    """From one x_T, each with fresh noise of its own: what the library draws from the page's noise."""
+    box, names = live.locator("#live-compare"), [mistake["id"] for mistake in known["mistakes"]]
+    box.get_by_label("wrong sampler").select_option(str(names.index("ddim_step/η is ignored")))
+    assert box.get_by_label("how many").input_value() == "4"
+    box.get_by_label("how many").fill("2")
+    box.get_by_label("seed").fill("6")
+    box.get_by_role("combobox").nth(2).select_option("5")
+    box.get_by_role("radio").first.check()
+    press(box, "Run both")
+    says(box.locator("[role=status]"), "Done: 200 looks")
+    trained, how = load_pretrained(), SETTINGS["ddim_step"]["one first noise"]
+    guess, times = denoiser(trained.model, trained.schedule, torch.tensor([5]), 1.0), ddim_timesteps(1000, how.jumps)
+    streams = [live_noise(live, 6 + i, 784, how.jumps + 1).view(-1, 1, 1, 28, 28) for i in range(2)]
+    for i, stream in enumerate(streams):
+        x = streams[0][0]
+        for t, prev, z in zip(times, [*times[1:], -1], stream[1:], strict=True):
+            at, before = torch.tensor([t]), torch.tensor([prev])
+            with torch.no_grad():
+                x = ddim_step(trained.schedule, x, at, before, guess(x, at), z, how.eta)
+        right = 255 - to_bytes(x).flatten().int().numpy()
+        assert abs(greys(box.locator("canvas").nth(i)) - right).max() <= 2
 
 
 def test_points_are_drawn_and_learned(live):
@@ -568,13 +384,17 @@ def test_damaged_weights_are_told_and_the_rest_of_the_page_goes_on(browser, tmp_
 
 
 def test_weights_that_are_read_late_and_are_damaged_leave_the_others_alone(browser, tmp_path, known):
-    page, damaged = browser.new_page(), {"flow": known["others"]["flow"] | {"weights": "AAAA"}}
+    page, words = browser.new_page(), known["others"]["words"]
+    damaged = {"flow": known["others"]["flow"] | {"weights": "AAAA"}}
+    damaged |= {"words": words | {"decoder": words["decoder"] | {"weights": "AAAA"}}}
     page.goto(written(tmp_path, known | {"others": known["others"] | damaged}).as_uri())
     box = page.locator("#live-grow")
     for _ in range(2):
         box.get_by_role("combobox").first.select_option("1")
         press(box, "Grow it")
         says(box.locator("[role=status]"), "the weights are damaged")
+        press(page.locator("#live-words"), "Draw it")
+        says(page.locator("#live-words [role=status]"), "the weights are damaged")
         box.get_by_role("combobox").first.select_option("2")
         press(box, "Grow it")
         says(box.locator("[role=status]"), "Grown: 1 step, 1 look at the network")

@@ -7,9 +7,11 @@ from collections import Counter
 
 import pytest
 from conftest import ROOT
+from lab_server import NEEDS_CHROMIUM
 from warm import python
 
 sys.path.insert(0, str(ROOT / "scripts"))
+import live_page
 from mutants import HEADER, LIST, Mutant, chosen, fault, read_list, verdict
 
 MUTANTS = read_list(LIST)
@@ -21,6 +23,8 @@ MODULES = set(
     homework/probing homework/probes_loss homework/checks
     grader/lateness grader/testers grader/marking grader/gradebook grader/regrade grader/variants
     grader/sandbox/server grader/sandbox/client grader/sandbox/surroundings
+    showing/exporting grader/catalogue/tables scripts/live_page site/live/engine site/live/diffusion
+    site/live/prompts site/live/worker site/live/words site/live/walk site/live/compare
     """.split()  # noqa: SIM905 - seventy quotes are harder to read
 )
 PLANTED = """
@@ -64,6 +68,19 @@ def test_an_entry_that_does_not_work_is_told():
     assert "no such test: test_recipe.py::test_none" in fault(Mutant(**good | {"red": ("test_recipe.py::test_none",)}))
     assert [verdict(code) for code in (0, 1)] == ["SURVIVED", "killed"]
     assert all(verdict(code).startswith("broken entry") for code in (2, 3, 4, 5, 70, -9))
+
+
+class TestInABrowser:
+    pytestmark = NEEDS_CHROMIUM
+
+    def test_every_edited_script_is_still_a_script(self, browser, tmp_path):
+        page, edited = browser.new_page(), [m for m in MUTANTS if m.file.endswith(".js")]
+        tell = "code => { try { new Function(code); } catch (error) { return error.message; } }"
+        assert page.evaluate(tell, "const = 3;")
+        for mutant in edited:
+            (tmp_path / "part.js").write_text(mutant.edited((ROOT / mutant.path).read_text()))
+            assert page.evaluate(tell, live_page.joined([tmp_path / "part.js"])) is None, mutant.id
+        page.close()
 
 
 def test_a_share_is_chosen_by_number_by_name_and_by_speed():

@@ -1,4 +1,4 @@
-"""A UNet as data: every operation in order, with names, shapes and weights, for an engine that is not PyTorch.
+"""A network as data: every operation in order, with names, shapes and weights, for an engine that is not PyTorch.
 
 The engine of the live page (site/live/engine.js) runs such a list. It knows operations and nothing of the network, so
 another ``UNetConfig`` needs no change there. Maps are (C, H, W), tokens are (C, N): channels first, pixels behind.
@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from diffusion_lib.embeddings import LabelEmbedding, TimeEmbedding
+from diffusion_lib.embeddings import LabelEmbedding, TimeEmbedding, WordEmbedding
 from diffusion_lib.fast import UpsampleConv2d
+from diffusion_lib.latents import Autoencoder
 from diffusion_lib.unet import UNet
 
 Part = Any  # a module of the class that the method speaks of: a ModuleList gives no closer type
+ACTIVATIONS = {nn.SiLU: "silu", nn.GELU: "gelu"}
 
 
 class Listing:
     """The operations so far. Each method adds some and returns the name of the value that the last one makes."""
 
     def __init__(self, inputs: dict[str, list[int]]) -> None:
-        self.shapes = dict(inputs)
+        self.inputs, self.shapes = inputs, dict(inputs)
         self.layers: list[dict[str, Any]] = []
 
     def add(self, op: str, name: str, of: list[str], shape: list[int], **settings: Any) -> str:
@@ -58,25 +60,66 @@ class Listing:
             return self.like("group_norm", name, x, groups=layer.num_groups, **weights)
         return self.like("layer_norm", name, x, **weights)
 
-    def mlp(self, name: str, layers: nn.Sequential, x: str) -> str:
-        """Linear layers and activations, one after the other."""
-        activations = {nn.SiLU: "silu", nn.GELU: "gelu"}
+    def shuffle(self, name: str, x: str, patch: int) -> str:
+        """Channels become ``patch`` x ``patch`` pixels."""
+        channels, height, width = self.shapes[x]
+        return self.add("shuffle", name, [x], [channels // patch**2, height * patch, width * patch], patch=patch)
+
+    def sequence(self, name: str, layers: nn.Sequential, x: str) -> str:
+        """Layers one after the other."""
         for i, layer in enumerate(layers):
-            here = f"{name}.{i}"
-            is_linear = isinstance(layer, nn.Linear)
-            x = self.linear(here, layer, x) if is_linear else self.like(activations[type(layer)], here, x)
+            x = self.layer(f"{name}.{i}", layer, x)
         return x
+
+    def layer(self, name: str, layer: Part, x: str) -> str:
+        """A layer of a :class:`nn.Sequential`."""
+        if isinstance(layer, nn.Linear):
+            return self.linear(name, layer, x)
+        if isinstance(layer, nn.Conv2d):
+            return self.conv(name, layer, x)
+        if isinstance(layer, nn.PixelShuffle):
+            return self.shuffle(name, x, layer.upscale_factor)
+        return self.like(ACTIVATIONS[type(layer)], name, x)
 
     def time(self, name: str, layer: TimeEmbedding) -> str:
         """:class:`TimeEmbedding`."""
         waves = self.add("waves", f"{name}.waves", ["t"], [layer.dim, 1], period=10000.0)
-        return self.mlp(f"{name}.mlp", layer.mlp, waves)
+        return self.sequence(f"{name}.mlp", layer.mlp, waves)
+
+    def context(self, name: str, layer: Part) -> str:
+        """What cross-attention reads, tokens (C, N): of a prompt's words, or of a label."""
+        return (self.words if isinstance(layer, WordEmbedding) else self.label)(name, layer)
 
     def label(self, name: str, layer: LabelEmbedding) -> str:
         """:class:`LabelEmbedding`: tokens (C, N)."""
         dim = layer.table.embedding_dim
         row = self.add("embedding", f"{name}.table", ["label"], [dim, 1], weight=f"{name}.table.weight")
-        return self.add("deal", name, [self.mlp(f"{name}.mlp", layer.mlp, row)], [dim, layer.num_tokens])
+        return self.add("deal", name, [self.sequence(f"{name}.mlp", layer.mlp, row)], [dim, layer.num_tokens])
+
+    def words(self, name: str, layer: WordEmbedding) -> str:
+        """:class:`WordEmbedding`: tokens (C, N)."""
+        shape = [layer.table.embedding_dim, layer.length]
+        words = self.add("embedding", f"{name}.table", ["label"], shape, weight=f"{name}.table.weight")
+        places = self.add("rows_as_tokens", f"{name}.places", [], shape, weight=f"{name}.positions")
+        return self.encoder(f"{name}.transformer", layer.transformer, self.like("add", f"{name}.sum", words, places))
+
+    def encoder(self, name: str, layer: nn.TransformerEncoderLayer, x: str) -> str:
+        """A transformer layer that norms first: tokens look at one another, then pass an MLP."""
+        h = self.norm(f"{name}.norm1", layer.norm1, x)
+        x = self.like("add", f"{name}.sum", x, self.joint_attention(f"{name}.self_attn", layer.self_attn, h))
+        h = self.linear(f"{name}.linear1", layer.linear1, self.norm(f"{name}.norm2", layer.norm2, x))
+        h = self.linear(f"{name}.linear2", layer.linear2, self.like("gelu", f"{name}.gelu", h))
+        return self.like("add", name, x, h)
+
+    def joint_attention(self, name: str, layer: nn.MultiheadAttention, x: str) -> str:
+        """PyTorch's attention of tokens to one another: one product makes queries, keys and values."""
+        dim, count = self.shapes[x]
+        weights = {"weight": f"{name}.in_proj_weight", "bias": f"{name}.in_proj_bias"}
+        made = self.add("linear", f"{name}.in_proj", [x], [3 * dim, count], **weights)
+        q = self.add("slice", f"{name}.q", [made], [dim, count], start=0)
+        kv = self.add("slice", f"{name}.kv", [made], [2 * dim, count], start=dim)
+        attended = self.like("attention", f"{name}.attended", q, kv, heads=layer.num_heads)
+        return self.linear(f"{name}.out_proj", layer.out_proj, attended)
 
     def res_block(self, name: str, block: Part, x: str, time: str) -> str:
         """:class:`ResBlock`."""
@@ -101,7 +144,7 @@ class Listing:
         for i, part in enumerate(("self_attention", "cross_attention", "mlp"), start=1):
             here = self.norm(f"{name}.norm{i}", getattr(layer, f"norm{i}"), tokens)
             if part == "mlp":
-                here = self.mlp(f"{name}.mlp", layer.mlp, here)
+                here = self.sequence(f"{name}.mlp", layer.mlp, here)
             else:
                 seen = here if part == "self_attention" else context
                 here = self.attention(f"{name}.{part}", getattr(layer, part), here, seen)
@@ -123,11 +166,9 @@ class Listing:
 
 def operations(model: UNet) -> Listing:
     """What ``model.forward`` does to one image, in order; the last operation makes the predicted noise."""
-    if not isinstance(model.label, LabelEmbedding):
-        raise ValueError("the live page runs networks of labels, and this one reads prompts.")
     (channels, height, width), patch = model.image_shape, model.config.patch_size
-    made = Listing({"x": [channels, height, width], "t": [1], "label": [1]})
-    time, context = made.time("time", model.time), made.label("label", model.label)
+    made = Listing({"x": [channels, height, width], "t": [1], "label": [1, model.config.prompt_words or 1]})
+    time, context = made.time("time", model.time), made.context("label", model.label)
     folded = [channels * patch**2, height // patch, width // patch]
     h = made.conv("conv_in", model.conv_in, made.add("unshuffle", "folded", ["x"], folded, patch=patch))
     skips = []
@@ -143,7 +184,7 @@ def operations(model: UNet) -> Listing:
         if i < len(model.upsamples):
             h = made.conv(f"upsamples.{i}.conv", model.upsamples[i].conv, h)
     h = made.conv("conv_out", model.conv_out, made.like("silu", "silu_out", made.norm("norm_out", model.norm_out, h)))
-    made.add("shuffle", "eps", [h], [channels, height, width], patch=patch)
+    made.shuffle("eps", h, patch)
     return made
 
 
@@ -166,7 +207,18 @@ def sixteen_bits(tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 def describe(model: UNet) -> dict[str, Any]:
     """The network as JSON takes it: ``inputs``, ``layers`` in order, ``tensors`` (name -> shape), and their numbers."""
-    made = operations(model)
-    inputs = {name: made.shapes[name] for name in ("x", "t", "label")}
-    numbers = sixteen_bits(dict(model.state_dict()))
-    return {"inputs": inputs, "null_label": model.label.null_label, "layers": made.layers, **numbers}
+    null = model.label.null_word if isinstance(model.label, WordEmbedding) else model.label.null_label
+    return {"null_label": null, **described(operations(model), dict(model.state_dict()))}
+
+
+def describe_decoder(autoencoder: Autoencoder, latent_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """:func:`decode_scaled` but for its clipping, as :func:`describe` tells of a network; its input x is a latent."""
+    made = Listing({"x": list(latent_shape)})
+    made.sequence("decoder", autoencoder.decoder, made.like("scale", "scaled", "x", by=autoencoder.scale.item()))
+    tensors = {name: tensor for name, tensor in autoencoder.state_dict().items() if name.startswith("decoder.")}
+    return described(made, tensors)
+
+
+def described(made: Listing, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The operations and their weights as JSON takes them."""
+    return {"inputs": made.inputs, "layers": made.layers, **sixteen_bits(tensors)}

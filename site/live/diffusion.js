@@ -53,14 +53,23 @@ export function conditioned(look, label, scale) {
   return (x, t) => label === null || scale === 1 ? look(x, t, label) : guided(look(x, t, null), look(x, t, label), scale);
 }
 
-// The predictor of noise that a sample is drawn with: conditioned, and x̂_0 held inside [−1, 1].
-export function denoiser(look, schedule, label, scale) {
-  const plain = conditioned(look, label, scale);
-  return (x, t) => {
-    const x_start = predictXStart(schedule, x, t, plain(x, t)).map(v => Math.max(-1, Math.min(1, v)));
+// Guidance given as numbers: ε = p · ε_u + q · ε_c + r · ε_0 at step i, with one row (p, q, r) for each. The three are
+// the guesses without a label, with it, and with the digit 0; one whose number is 0 is not asked for.
+export function guidedByTable(look, label, table) {
+  return (x, t, i) => [null, label, 0].reduce(
+    (sum, told, k) => (table[i][k] ? combine(1, sum, table[i][k], look(x, t, told)) : sum), new Float32Array(x.length));
+}
+
+// A predictor of noise whose x̂_0 is held inside [−1, 1].
+export function clipped(plain, schedule) {
+  return (x, t, i) => {
+    const x_start = predictXStart(schedule, x, t, plain(x, t, i)).map(v => Math.max(-1, Math.min(1, v)));
     return predictEps(schedule, x, t, x_start);
   };
 }
+
+// The predictor of noise that a sample is drawn with: label fixed, guided unless scale is 1, x̂_0 clipped.
+export const denoiser = (look, schedule, label, scale) => clipped(conditioned(look, label, scale), schedule);
 
 // numSteps levels from T−1 down to 0, evenly spaced; halves go to the even number, as in PyTorch
 export function ddimTimesteps(numTimesteps, numSteps) {
@@ -131,7 +140,7 @@ export function* sampleEnds(epsModel, schedule, x, levels, draw) {
 // A sampler given as numbers: at each level x ← a · x + b · ε_θ + c · z, with one row (a, b, c) for each.
 export function* sampleByTable(epsModel, schedule, x, levels, table, draw) {
   for (const [i, t] of levels.entries()) {
-    const eps = epsModel(x, t), x_start = predictXStart(schedule, x, t, eps), [a, b, c] = table[i];
+    const eps = epsModel(x, t, i), x_start = predictXStart(schedule, x, t, eps), [a, b, c] = table[i];
     x = combine(1, combine(a, x, b, eps), c, draw());
     yield { t, x, x_start };
   }

@@ -126,16 +126,23 @@ export class Network {
     return out;
   }
 
-  // The predicted noise ε_θ(x_t, t, label), as long as x; label null is the null label.
+  // The predicted noise ε_θ(x_t, t, label), as long as x. A label is a number, a prompt one number for each word; null is
+  // the null label, or a prompt of null words.
   forward(x, t, label) {
-    const { x: shape } = this.inputs;
-    if (x.length !== sizeOf(shape)) throw new Error(`x must hold ${sizeOf(shape)} numbers, but has ${x.length}.`);
-    label = label === null ? this.nullLabel : label;
-    if (!(Number.isInteger(label) && label >= 0 && label <= this.nullLabel))
-      throw new Error(`label must lie in 0 ... ${this.nullLabel - 1}, or be null, but is ${label}.`);
-    this.write("x", x);
-    this.write("t", [t]);
-    this.write("label", [label]);
+    const labels = label === null ? Array(sizeOf(this.inputs.label)).fill(this.nullLabel) : [label].flat();
+    for (const each of labels)
+      if (!(Number.isInteger(each) && each >= 0 && each <= this.nullLabel))
+        throw new Error(`label must lie in 0 ... ${this.nullLabel - 1}, or be null, but is ${label}.`);
+    return this.run({ x, t: [t], label: labels });
+  }
+
+  // What the last operation makes of these inputs: name -> numbers
+  run(inputs) {
+    for (const [name, numbers] of Object.entries(inputs)) {
+      const count = sizeOf(this.inputs[name]);
+      if (numbers.length !== count) throw new Error(`${name} must hold ${count} numbers, but has ${numbers.length}.`);
+      this.write(name, numbers);
+    }
     for (const layer of this.layers) {
       if (!(layer.op in OPERATIONS)) throw new Error(`the engine knows no operation ${layer.op}.`);
       OPERATIONS[layer.op](this, layer, this.values[layer.name], ...layer.of.map(name => this.values[name]));
@@ -159,9 +166,14 @@ const OPERATIONS = {
     }
   },
 
+  // For each label, or word, its row of the table as a token
   embedding({ memory, tensors }, { weight }, out, label) {
-    const table = tensors[weight], row = memory[label.at] * out.rows;
-    for (let i = 0; i < out.rows; i++) memory[out.at + i * out.stride] = table[row + i];
+    for (let n = 0; n < out.columns; n++) writeToken(memory, out, n, tensors[weight], memory[label.at + n]);
+  },
+
+  // The first row of the table is the first token
+  rows_as_tokens({ memory, tensors }, { weight }, out) {
+    for (let n = 0; n < out.columns; n++) writeToken(memory, out, n, tensors[weight], n);
   },
 
   // One long vector, dealt into tokens: the first C numbers are the first token.
@@ -246,6 +258,15 @@ const OPERATIONS = {
     }
   },
 
+  // Channels start ... start + C − 1 of x
+  slice({ memory }, { start }, out, x) {
+    memory.copyWithin(out.at, x.at + start * x.stride, x.at + (start + out.rows) * x.stride);
+  },
+
+  scale({ memory }, { by }, out, x) {
+    for (let i = 0, end = x.rows * x.stride; i < end; i++) memory[out.at + i] = by * memory[x.at + i];
+  },
+
   // softmax(Qᵀ K / √d) V for each head; q is (C, N), kv holds K and V one above the other, (2 C, M)
   attention({ memory }, { heads }, out, q, kv) {
     const d = q.rows / heads, N = q.columns, M = kv.columns;
@@ -277,6 +298,10 @@ const OPERATIONS = {
     eachPixel(out.shape, patch, (big, row, small) => { memory[place(out, big)] = memory[x.at + row * x.stride + small]; });
   },
 };
+
+function writeToken(memory, out, n, table, row) {
+  for (let i = 0; i < out.rows; i++) memory[out.at + i * out.stride + n] = table[row * out.rows + i];
+}
 
 const place = (value, i) => value.at + Math.floor(i / value.columns) * value.stride + (i % value.columns);
 

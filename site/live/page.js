@@ -1,9 +1,10 @@
-// Starts the page: its data, its thread, its four parts.
+// Starts the page: its data, its thread, its five parts.
 import { Engine } from "./client.js";
 import { mountCompare } from "./compare.js";
 import { mountGrow } from "./grow.js";
 import { mountPad } from "./pad.js";
 import { mountTrain } from "./train.js";
+import { mountWords } from "./words.js";
 
 function startPage() {
   const status = document.getElementById("live-status"), text = id => document.getElementById(id).textContent;
@@ -13,9 +14,10 @@ function startPage() {
   }
   const data = JSON.parse(text("live-data"));
   data.digits = unpackDigits(data);
-  const others = data.networks.slice(1).map(({ key }) => [key, () => JSON.parse(text(`live-network-${key}`))]); // when chosen
+  const later = [...data.networks.slice(1), data.prompts]; // read when chosen
+  const others = later.map(({ key }) => [key, () => JSON.parse(text(`live-network-${key}`))]);
   const first = data.networks[0].key, engine = new Engine(text("live-worker"), { [first]: () => data.model, ...Object.fromEntries(others) });
-  const parts = { "live-grow": mountGrow, "live-draw": mountPad, "live-compare": mountCompare, "live-train": mountTrain };
+  const parts = { "live-grow": mountGrow, "live-draw": mountPad, "live-words": mountWords, "live-compare": mountCompare, "live-train": mountTrain };
   for (const [id, mount] of Object.entries(parts)) mount(document.getElementById(id), engine, data);
   engine.ready.then(
     ({ engine: kind }) => {
