@@ -159,6 +159,6 @@ class TestSearch:
         page.wait_for_selector("#search-results li a")
         found = page.locator("#search-results li a").first
         found.click()
-        page.wait_for_function("document.querySelector('article').innerText.toLowerCase().includes('posterior')")
+        page.wait_for_function("document.querySelector('article')?.innerText.toLowerCase().includes('posterior')")
         assert complaints == []
         page.close()
