@@ -27,7 +27,7 @@ lab: setup  ## Open the series in JupyterLab
 	$(BIN)/jupyter trust $(NOTEBOOKS) > /dev/null
 	$(BIN)/jupyter lab $(LAB) --LabApp.default_url=/lab/tree/notebooks/01_forward_process.ipynb
 
-test: setup lint  ## Run every check: lint, types, tests, notebooks, browser
+test: setup  ## Run every check: lint, types, tests, notebooks, browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup

@@ -16,7 +16,8 @@ def packed_files(root: Path) -> dict[str, bytes]:
     """MNIST's four files below ``root``, packed, by the names that are asked for; fetched first where need be."""
     known = KNOWN["mnist"]
     place = whole(known, root) or download(known, root)
-    return {f"{name}.gz": gzip.compress((place / name).read_bytes(), mtime=0) for name in known.files}
+    # Level 9, Python's own choice, takes ten times as long, and saves two bytes of a hundred.
+    return {f"{name}.gz": gzip.compress((place / name).read_bytes(), 6, mtime=0) for name in known.files}
 
 
 def server(files: dict[str, bytes], host: str = "", port: int = 0, tell: Callable = print) -> ThreadingHTTPServer:

@@ -63,7 +63,7 @@ HOSTILE = {  # source of the whole file -> words of the verdict on q_sample
     "kills": (write_body(SOLUTION, "q_sample", "import os; os.kill(os.getppid(), 9)"), "not permitted"),
     "shell": (write_body(SOLUTION, "q_sample", "import subprocess; subprocess.run(['true'])"), "not permitted"),
     "writes_outside": (write_body(SOLUTION, "q_sample", "open('/tmp/diffusion-was-here', 'w')"), "Permission denied"),
-    "fills_disk": (write_body(SOLUTION, "q_sample", "open('big', 'wb').write(bytes(2**28))"), "too large"),
+    "fills_disk": (write_body(SOLUTION, "q_sample", "open('big', 'wb').write(bytes(2**27))"), "too large"),
     "crashes": (write_body(SOLUTION, "q_sample", "import ctypes; ctypes.string_at(0)"), "crashed"),
     "patches_the_checks": (FORGED + "import diffusion_lib.homework.probes as p\n"
         "p.PROBES = dict.fromkeys(p.PROBES, lambda f, key: p.Observation({'S T = 1000': torch.zeros(5)}))\n"

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -12,6 +13,9 @@ ROOT = TESTS.parent
 
 # Kernels and subprocesses inherit all of this.
 os.environ["DIFFUSION_PROFILE"] = "tiny"
+# Where containers forbid Python to keep what it has compiled, each of a hundred processes would compile PyTorch anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS / "no_network"), *filter(None, [os.environ.get("PYTHONPATH")])])
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores: more threads would fight
 if "DIFFUSION_TESTS_SHARED" not in os.environ:  # the workers of a session inherit it
@@ -50,9 +54,16 @@ SCHEDULES = {
 
 
 LONGEST = [
-    *("test_homework_round.py", "04_reverse_sampling.ipynb", "test_homework_checks.py", "test_site.py"),
-    *("test_browser.py", "test_class_of_forty.py", "test_hand_ins.py", "test_training.py", "test_distributed.py"),
+    *("test_lint.py", "test_homework_round.py", "test_site.py", "test_homework_checks.py", "test_front_ends.py"),
+    *("test_browser.py", "04_reverse_sampling.ipynb", "test_live.py", "test_homework_experiment.py"),
+    *("test_class_of_forty.py", "test_hand_ins.py", "test_testers.py", "test_endless.py"),
 ]
+
+
+def pytest_configure(config) -> None:
+    """Before workers start: the process that all of them ask imports what it needs beside them."""
+    if config.getoption("numprocesses", None):
+        warm.start()
 
 
 def pytest_collection_modifyitems(items) -> None:
@@ -94,6 +105,15 @@ def release() -> Path:
             run("build", "--out", SHARED / "being_built")
             (SHARED / "being_built").rename(SHARED / "release")
     return SHARED / "release"
+
+
+@pytest.fixture(scope="session")
+def jupyterlab():
+    """How to serve notebooks in a JupyterLab with warm kernels."""
+    from lab_server import WITH_WARM_KERNELS, serve
+
+    warm.start()
+    return partial(serve, program=("-c", WITH_WARM_KERNELS))
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,18 @@ from typing import Any
 import nbformat
 import pytest
 
-LAB = re.findall(r"^LAB := (.*)$", (Path(__file__).parents[1] / "Makefile").read_text(), re.MULTILINE)[0].split()
+TESTS = Path(__file__).parent
+LAB = re.findall(r"^LAB := (.*)$", (TESTS.parent / "Makefile").read_text(), re.MULTILINE)[0].split()
+# JupyterLab whose kernels start with PyTorch already imported, as those of the tests do.
+WITH_WARM_KERNELS = f"""
+import sys
+sys.path.insert(0, {str(TESTS)!r})
+import warm
+from jupyter_client.provisioning import local_provisioner
+from jupyterlab.labapp import main
+local_provisioner.launch_kernel = warm.kernel
+main()
+"""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
     "--no-sandbox",
@@ -66,7 +77,9 @@ READY, RUN_ALL, FINISHED, ERRORS, KERNEL_SAYS = (script.replace("PANEL", PANEL) 
 
 
 @contextmanager
-def serve(home: Path, books: dict[str, nbformat.NotebookNode]) -> Iterator[tuple[str, str]]:
+def serve(
+    home: Path, books: dict[str, nbformat.NotebookNode], program: tuple[str, str] = ("-m", "jupyterlab")
+) -> Iterator[tuple[str, str]]:
     """JupyterLab over ``books``, with settings of its own under ``home``: (address, token)."""
     (home / "notebooks").mkdir()
     for name, book in books.items():
@@ -80,7 +93,7 @@ def serve(home: Path, books: dict[str, nbformat.NotebookNode]) -> Iterator[tuple
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
     }
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
+        sys.executable, *program, "--no-browser", "--allow-root", "--expose-app-in-browser",
         "--JupyterNotebookApp.expose_app_in_browser=True",
         f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
         f"--ServerApp.root_dir={home / 'notebooks'}", *LAB,

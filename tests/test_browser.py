@@ -17,14 +17,13 @@ from lab_server import (
     RUN_ALL,
     keep,
     move_every_slider,
-    serve,
 )
 
 pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def lab(tmp_path_factory, jupyterlab):
     """A JupyterLab of its own over copies of the notebooks, as saved and with their outputs taken out."""
     books = {}
     for path in (ROOT / "notebooks").glob("*.ipynb"):
@@ -33,7 +32,7 @@ def lab(tmp_path_factory):
         for cell in books[path.name].cells:  # so that what is seen below was computed in this test
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-    with serve(tmp_path_factory.mktemp("lab"), books) as server:
+    with jupyterlab(tmp_path_factory.mktemp("lab"), books) as server:
         yield server
 
 

@@ -100,7 +100,7 @@ def serve(monkeypatch):
             methods = {"do_GET": answer, "do_HEAD": answer, "log_message": lambda *_: None}
             handler = type("Handler", (BaseHTTPRequestHandler,), methods)
             servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
-            threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+            threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/" for server in servers])
 
     yield start

@@ -17,9 +17,9 @@ from grader.sandbox.client import Sandbox
 
 LINES = SOLUTION.count("\n")
 ENDLESS = {  # a file that at home runs on and on as well -> the line, and words
-    "loop": (SOLUTION + "while True:\n    pass\n", (LINES + 1, LINES + 2), "2 seconds of work"),
+    "loop": (SOLUTION + "while True:\n    pass\n", (LINES + 1, LINES + 2), "1 seconds of work"),
     "calls": (SOLUTION + "def train():\n    while True:\n        torch.randn(9).sort()\n\n\ntrain()\n",
-              (LINES + 2, LINES + 3), "2 seconds of work"),
+              (LINES + 2, LINES + 3), "1 seconds of work"),
     "sleeps": ("import time\n\ntime.sleep(10**6)\n" + SOLUTION, (3, 3), "slept for 2 seconds"),
 }  # fmt: skip
 INPUT = 'who = input("Your name: ")\n' + SOLUTION
@@ -28,7 +28,7 @@ INPUT = 'who = input("Your name: ")\n' + SOLUTION
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
     """What is meant here to have no end is waited for less long."""
-    monkeypatch.setattr(client, "LOADING", 2)
+    monkeypatch.setattr(client, "LOADING", 1)
     monkeypatch.setattr(client, "ASLEEP", 2)
 
 

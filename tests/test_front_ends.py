@@ -5,14 +5,14 @@ import re
 import secrets
 import sys
 import types
+from functools import cache
 
 import nbformat
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT
-from lab_server import ERRORS, FINISHED, NEEDS_CHROMIUM, PANEL, PATIENCE, READY, RUN_ALL, keep, move_every_slider, serve
-from nbconvert import HTMLExporter
+from lab_server import ERRORS, FINISHED, NEEDS_CHROMIUM, PANEL, PATIENCE, READY, RUN_ALL, keep, move_every_slider
 from nbformat.sign import NotebookNotary
 
 from diffusion_lib.showing.widgets import FrameSlider
@@ -86,7 +86,7 @@ def test_a_sheet_fits_the_column_of_a_front_end_that_takes_its_style_away():
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def lab(tmp_path_factory, jupyterlab):
     """JupyterLab without anywidget's part, as on a hub that was not asked, with a saved notebook, trusted and not."""
     home = tmp_path_factory.mktemp("front")
     (home / "config" / "labconfig").mkdir(parents=True)
@@ -96,7 +96,7 @@ def lab(tmp_path_factory):
     untrusted.cells[0].source += " "  # a signature is of the whole text
     NotebookNotary(data_dir=str(home / "data")).sign(trusted)
     live = nbformat.v4.new_notebook(metadata=trusted.metadata, cells=[nbformat.v4.new_code_cell(CODE)])
-    with serve(home, {"trusted.ipynb": trusted, "untrusted.ipynb": untrusted, "live.ipynb": live}) as server:
+    with jupyterlab(home, {"trusted.ipynb": trusted, "untrusted.ipynb": untrusted, "live.ipynb": live}) as server:
         yield server
 
 
@@ -122,6 +122,14 @@ def faults(page, exclude=()):
     context = {"include": [[OUTPUTS]], "exclude": list(exclude)}
     found = Axe().run(page, context=context, options={"resultTypes": ["violations"], "preload": False})
     return {each["id"]: [node["html"] for node in each["nodes"]] for each in found.response["violations"]}
+
+
+@cache
+def exporter(template):
+    """nbconvert's, with its templates read once."""
+    from nbconvert import HTMLExporter
+
+    return HTMLExporter(template_name=template)
 
 
 class TestInABrowser:
@@ -158,7 +166,7 @@ class TestInABrowser:
 
     def test_nbviewers_page_moves_and_githubs_keeps_the_sheet(self, browser, tmp_path):
         """nbviewer's is nbconvert's template "basic". GitHub's has no script, no style and no handler."""
-        body, _ = HTMLExporter(template_name="basic").from_filename(str(SAVED))
+        body, _ = exporter("basic").from_filename(str(SAVED))
         (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8>{body}", encoding="utf-8")
         context = browser.new_context(offline=True, viewport={"width": 1000, "height": 900})
         page = context.new_page()
@@ -176,7 +184,7 @@ class TestInABrowser:
 
     @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
     def test_an_exported_page_has_no_fault_in_our_outputs(self, browser, tmp_path, path):
-        body, _ = HTMLExporter(template_name="lab").from_filename(str(path))
+        body, _ = exporter("lab").from_filename(str(path))
         (tmp_path / "page.html").write_text(body, encoding="utf-8")
         context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
         page = context.new_page()

@@ -248,6 +248,16 @@ def test_a_wrong_assignment_file_says_what_to_repair(tmp_path, change, message):
         load_assignment(tmp_path / "assignment.toml")
 
 
+def test_code_that_writes_into_the_tables_spoils_no_other_check():
+    def spoils(schedule, x_start, t, noise):
+        for numbers in vars(schedule).values():
+            numbers.zero_()
+        return x_start
+
+    assert not check("q_sample", spoils)
+    assert check("q_sample")
+
+
 def test_code_that_draws_by_itself_says_the_same_each_time():
     def drawing(schedule, x_start, t, noise):
         return torch.randn_like(x_start)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import images
-from torchmetrics.image.fid import FrechetInceptionDistance
 
 from diffusion_lib.data import Digits
 from diffusion_lib.metrics import (
@@ -67,6 +66,8 @@ def test_the_covariance_part_of_two_clouds_that_share_no_axes():
 
 
 def test_frechet_distance_equals_that_of_another_library():
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     torch.manual_seed(0)
     classifier = DigitClassifier().eval()
     a, b = images(300, 1, 28, 28, dtype=torch.float32), images(300, 1, 28, 28, seed=1, dtype=torch.float32) * 0.7 + 0.2

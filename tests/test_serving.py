@@ -26,7 +26,7 @@ def teacher(files, tmp_path, monkeypatch):  # noqa: F811
         asked = []
         held = change(packed_files(put(tmp_path / "teacher" / "MNIST" / "raw", files).parents[1]))
         started.append(server(held, "127.0.0.1", tell=asked.append))
-        threading.Thread(target=started[-1].serve_forever, daemon=True).start()
+        threading.Thread(target=started[-1].serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         address = f"http://127.0.0.1:{started[-1].server_port}"
         monkeypatch.setenv("DIFFUSION_MNIST_MIRROR", address)
         return address, asked
