@@ -152,7 +152,9 @@ over all seeds and each seed's share, and their spread beside real digits'.
 
 So far with one or two seeds, and not all rows: what `benchmarks/ninety_rows.py` has and the table has not, was not
 run. The aim is 97 % at a spread of 0.90. The row with half the weight of v has the cost of the one with all of it.
-Machine: {device}, torch {torch}. Commands: `python benchmarks/ninety.py costs`, then `run --seeds 0 1`, then `table`.
+
+Machine: {device}, torch {torch}.
+Commands: `python benchmarks/ninety.py costs`, then `run --seeds 0 1`, then `table`.
 """
 
 
