@@ -42,11 +42,6 @@ class UpsampleConv2d(nn.Conv2d):
         return F.conv_transpose2d(input, sums.transpose(0, 1), self.bias, stride=2, padding=1)
 
 
-def narrowed(x: Tensor) -> bool:
-    """Whether autocast narrows what is computed of ``x`` on a CPU."""
-    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-
-
 class GroupNorm(nn.GroupNorm):
     """``nn.GroupNorm``; in float32 where autocast narrows the rest, as it is on GPUs without being asked.
 
@@ -55,14 +50,8 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """The same as ``nn.GroupNorm``, to rounding."""
-        return super().forward(input.float() if narrowed(input) else input)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(Q Kᵀ / √d) V, each (..., tokens, d); under autocast on a CPU by plain products, which use AMX."""
-    if not narrowed(q):
-        return F.scaled_dot_product_attention(q, k, v)
-    return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1) @ v
+        narrowed = input.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        return super().forward(input.float() if narrowed else input)
 
 
 def likes_bfloat16(device: torch.device) -> bool:

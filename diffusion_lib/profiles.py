@@ -2,7 +2,7 @@
 
 ``tiny``    seconds, offline: for tests and for seeing every cell run
 ``laptop``  real digits on two CPU cores in minutes
-``full``    the homework's network at its size: 30 epochs at width 64, for a GPU
+``full``    a larger network: 30 epochs at width 64, for a GPU
 ``flow``    laptop's network, taught straight paths: notebook 08
 ``words``   laptop's network in latents, told prompts: notebook 09; ``words-pixels`` is the same without the latents
 """

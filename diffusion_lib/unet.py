@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffusion_lib.embeddings import LabelEmbedding, TimeEmbedding, WordEmbedding
-from diffusion_lib.fast import GroupNorm, TokenLinear, UpsampleConv2d, attend
+from diffusion_lib.fast import GroupNorm, TokenLinear, UpsampleConv2d
 from diffusion_lib.profiles import UNetConfig
 from diffusion_lib.shapes import Images, Labels, Timesteps, check_batch, check_prompts
 
@@ -70,7 +70,7 @@ class Attention(nn.Module):
         """x (B, N, dim), context (B, M, context_dim) -> (B, N, dim)."""
         q = self.split_heads(self.to_q(x))
         k, v = map(self.split_heads, self.to_kv(x if context is None else context).chunk(2, dim=-1))
-        attended = attend(q, k, v)
+        attended = F.scaled_dot_product_attention(q, k, v)
         return self.out(attended.transpose(1, 2).flatten(2))
 
     def split_heads(self, x: Tokens) -> Float[Tensor, "batch head token head_dim"]:
