@@ -11,7 +11,6 @@ disturbed or paused is still comparable. Each row is judged on 500 samples, 50 D
 import argparse
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lib.data import Digits, load_digits
-from diffusion_lib.diffusion import ddpm_loss, q_sample
+from diffusion_lib.diffusion import ddpm_loss
 from diffusion_lib.embeddings import TimeEmbedding
 from diffusion_lib.metrics import label_agreement, wilson_interval, within_class_spread
 from diffusion_lib.profiles import PROFILES, Profile, UNetConfig
@@ -28,7 +27,7 @@ from diffusion_lib.samplers import generate
 from diffusion_lib.schedules import NoiseSchedule
 from diffusion_lib.training.checkpoints import load_classifier
 from diffusion_lib.training.loop import Trainer
-from diffusion_lib.training.recipe import DrawT, Loss, held_out_loss, learning_rate, weighted
+from diffusion_lib.training.recipe import DrawT, Loss, held_out_loss, learning_rate, weighing, weighted
 from diffusion_lib.training.runs import device_name, versions
 from diffusion_lib.unet import UNet
 
@@ -103,16 +102,6 @@ def v_weight(schedule: NoiseSchedule) -> Tensor:
 def high_noise(schedule: NoiseSchedule) -> Tensor:
     """A line that gives the noisiest timestep three times the share of the cleanest."""
     return torch.linspace(0.5, 1.5, len(schedule))
-
-
-def weighing(weights: Callable[[NoiseSchedule], Tensor]) -> Loss:
-    """``ddpm_loss`` with a weight for each timestep."""
-
-    def loss(model: Any, schedule: NoiseSchedule, x_start: Tensor, label: Any, *, t: Tensor, noise: Tensor) -> Tensor:
-        error = (model(q_sample(schedule, x_start, t, noise), t, label) - noise).square().mean((1, 2, 3))
-        return (error * weights(schedule)[t]).mean()
-
-    return loss
 
 
 EVEN = {"timestep_sampling": "amplitude"}

@@ -3,7 +3,7 @@
     python benchmarks/bench.py [--steps] [--out FILE]      # --steps: the training step alone
 
 Each contender steps in a process of its own, and they take turns, so that a disturbance hits all alike; medians and
-the middle half are printed. The rows of denoising-diffusion-pytorch appear where that package is installed.
+the middle half are printed. The rows of denoising-diffusion-pytorch and smalldiffusion appear where they are installed.
 """
 
 import argparse
@@ -42,9 +42,9 @@ STEP_TABLE = [
     "| shape | code | parameters, work | images/s, median (middle half) | time, ours = 1 | share of ceiling |",
     "|---|---|---|---|---|---|",
 ]
-OTHERS = ["plain", "diffusers"]
-if importlib.util.find_spec("denoising_diffusion_pytorch"):
-    OTHERS.append("denoising-diffusion-pytorch")
+BESIDE = [name for name in ("denoising-diffusion-pytorch", "smalldiffusion")
+          if importlib.util.find_spec(name.replace("-", "_"))]  # fmt: skip
+OTHERS = ["plain", "diffusers", *BESIDE]
 
 
 class Contender:
@@ -259,9 +259,9 @@ def vectors() -> str:
 def head(ceiling: dict[str, float], source: str, equal: float, command: str) -> list[str]:
     """What was compared, where, and the best that the machine does."""
     installed = ""
-    if "denoising-diffusion-pytorch" in OTHERS:
-        number = version("denoising-diffusion-pytorch")
-        installed = f" (denoising-diffusion-pytorch {number}, installed beside the lock for this run)"
+    if BESIDE:
+        named = ", ".join(f"{name} {version(name)}" for name in BESIDE)
+        installed = f" ({named}: installed beside the lock for this run)"
     best = ", ".join(f"{name} {speed / 1e9:.0f} GFLOP/s" for name, speed in ceiling.items())
     return [
         "# Speed, beside what people would use instead", "",
@@ -272,7 +272,7 @@ def head(ceiling: dict[str, float], source: str, equal: float, command: str) -> 
         "*plain* is the same network written as a starter code has it (`benchmarks/plain.py`); its outputs and "
         f"gradients differ from ours by at most {equal:.0e} of their largest value. It does more work "
         "where it upsamples: ours adds up the weights that meet copies of one pixel. The others are the nearest sizes "
-        f"of two libraries{installed}: unequal work, so compare the GFLOPs (forward, one image). The last column is "
+        f"of other libraries{installed}: unequal work, so compare the GFLOPs (forward, one image). The last column is "
         "three times those GFLOPs over the convolution ceiling. All compute in float32, as that ceiling does, but for "
         "the row that says otherwise.", "",
         *STEP_TABLE,

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from plain import PlainTrainer
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffusion_lib.data import Digits, load_digits
@@ -112,8 +113,35 @@ def lucidrains(profile_name: str, digits: Digits, batch: int, device: torch.devi
     return step, (model, probe)
 
 
+def smalldiffusion(profile_name: str, digits: Digits, batch: int, device: torch.device) -> tuple[Step, Probe]:
+    """smalldiffusion's UNet of the nearest size, with its own schedule, draws and loss, and torch's average."""
+    from smalldiffusion import CondEmbedderLabel, ScheduleDDPM, Unet, generate_train_sample
+
+    config = PROFILES[profile_name].unet
+    pixels, side, width = config.patch_size**2, 28 // config.patch_size, config.width
+    attended = tuple(side // 2**i for i in config.transformer_stages)
+    label = CondEmbedderLabel(4 * width, 10, dropout_prob=0.0)
+    shape = {"ch_mult": config.multipliers, "num_res_blocks": 1, "attn_resolutions": attended, "dropout": 0.0}
+    model = Unet(side, pixels, pixels, ch=width, cond_embed=label, **shape).to(device)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+    schedule, optimizer = ScheduleDDPM(1000), torch.optim.AdamW(model.parameters(), 2e-4)
+
+    def step() -> None:
+        x, label = digits[torch.randint(0, len(digits), (batch,), device=device)]
+        x = torch.nn.functional.pixel_unshuffle(x, config.patch_size)
+        x, sigma, noise, label = generate_train_sample((x, label), schedule, conditional=True)
+        update(model.get_loss(x, sigma, noise, cond=label), model, optimizer)
+        average.update_parameters(model)
+
+    def probe() -> Tensor:
+        x, t = one_image(device, pixels, side)
+        return model(x, torch.ones((), device=device), cond=t)
+
+    return step, (model, probe)
+
+
 def update(loss: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Backward, clip, step: the same for both libraries."""
+    """Backward, clip, step: the same for all libraries."""
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -132,7 +160,7 @@ def main() -> None:
     torch.manual_seed(0)
     make = {
         "ours": ours, "ours, bfloat16": partial(ours, bfloat16=True), "plain": plain, "diffusers": diffusers,
-        "denoising-diffusion-pytorch": lucidrains,
+        "denoising-diffusion-pytorch": lucidrains, "smalldiffusion": smalldiffusion,
     }[name]  # fmt: skip
     step, (model, forward) = make(profile, load_digits("train", device).take(max(4096, batch)), batch, device)
     print("ready", flush=True)

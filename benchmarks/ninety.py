@@ -27,13 +27,14 @@ from diffusion_lib.diffusion import LabelledModel
 from diffusion_lib.metrics import label_agreement, wilson_interval, within_class_spread
 from diffusion_lib.predictions import predicting
 from diffusion_lib.samplers import generate
-from diffusion_lib.training.checkpoints import load_classifier
+from diffusion_lib.training.checkpoints import load_classifier, save_model
 from diffusion_lib.training.loop import Trainer
 from diffusion_lib.training.recipe import held_out_loss, learning_rate
 from diffusion_lib.training.runs import device_name, versions
 
 HERE = Path(__file__).parent
 RESULTS, COSTS, TABLE = HERE / "ninety.jsonl", HERE / "ninety_costs.json", HERE / "ninety.md"
+RUNS = HERE.parent / "runs" / "ninety"
 SPEED, SECONDS, SCALES = 769, 90, (1.0, 1.5)
 
 
@@ -49,9 +50,8 @@ def start(row: Row, seed: int, train: Digits, test: Digits) -> Trainer:
     """A fresh run of a row."""
     profile = row.profile(seed)
     torch.manual_seed(seed)
-    run = Trainer(profile, train, test, torch.device("cpu"), model=row.network(profile.unet), loss=row.loss)
-    run.optimizer = row.optimizer(run) if row.optimizer else run.optimizer
-    return run
+    model, device = row.network(profile.unet), torch.device("cpu")
+    return Trainer(profile, train, test, device, model=model, loss=row.loss, draw_t=row.draw_t)
 
 
 def smaller(digits: Digits) -> Digits:
@@ -116,13 +116,17 @@ def run_one(name: str, seed: int, seconds: int, scales: tuple[float, ...]) -> di
     """Train a row for its budget, judge it, and say what came of it."""
     row, sets = ROWS[name], both()
     run = start(row, seed, sets[False], load_digits("test"))
-    images = round(seconds * SPEED / json.loads(COSTS.read_text())[name])
+    cost = json.loads(COSTS.read_text())[name]
+    images = round(seconds * SPEED / cost)
     begun = time.process_time()
     train_along(run, plan(row, images), sets)
     spent = round(time.process_time() - begun)
     model = predicting(row.says, run.ema.requires_grad_(False), run.schedule)
-    record = {"row": name, "seed": seed, "seconds": seconds, "images": images, "processor_seconds": spent,
-              "held_out_loss": held_out_loss(model, run.schedule, run.test_digits)}  # fmt: skip
+    loss = held_out_loss(model, run.schedule, run.test_digits)
+    record = {"row": name, "seed": seed, "seconds": seconds, "cost": cost, "images": images,
+              "processor_seconds": spent, "held_out_loss": loss}  # fmt: skip
+    RUNS.mkdir(parents=True, exist_ok=True)
+    save_model(RUNS / f"{name.replace(' ', '_')}.{seconds}.{seed}.safetensors", run.ema, run.profile, record)
     return record | dict(judged(model, run, seed, scales))
 
 

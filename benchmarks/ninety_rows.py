@@ -1,11 +1,10 @@
 """What benchmarks/ninety.py compares: the ``laptop`` recipe, one change in each row, and the reason for it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from ablation import LabelInTime, v_weight, weighing
+from ablation import LabelInTime, v_weight
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,9 +12,8 @@ from torch.nn import functional as F
 from diffusion_lib.diffusion import ddpm_loss, q_sample
 from diffusion_lib.predictions import amplitudes, prediction_loss
 from diffusion_lib.profiles import PROFILES, Profile, UNetConfig
-from diffusion_lib.schedules import NoiseSchedule
-from diffusion_lib.training.loop import Trainer
-from diffusion_lib.training.recipe import Loss
+from diffusion_lib.schedules import NoiseSchedule, amplitude_weights
+from diffusion_lib.training.recipe import DrawT, Loss, half_v, weighing, weighted
 from diffusion_lib.unet import Stage, UNet
 
 LAPTOP = PROFILES["laptop"]
@@ -56,9 +54,14 @@ def guidance_within(scale: float) -> Loss:
     return loss
 
 
-def half_v_weight(schedule: NoiseSchedule) -> Tensor:
-    """√(1 + 1 / SNR): half-way, in the logarithm, from the loss on noise to that on v."""
-    return v_weight(schedule).sqrt()
+def quarter_v(schedule: NoiseSchedule) -> Tensor:
+    """Half-way again."""
+    return half_v(schedule).sqrt()
+
+
+def towards_noise(power: float) -> DrawT:
+    """Draw t more often, instead of weighing it more: the same expected loss as v's weight to that power."""
+    return weighted(lambda schedule: amplitude_weights(schedule) * v_weight(schedule) ** power)
 
 
 def immiscible(
@@ -67,57 +70,6 @@ def immiscible(
     """Each image takes the noise near to it, among those drawn for its label (Li et al. 2024)."""
     far = torch.cdist(x_start.flatten(1), noise.flatten(1)) + 1e6 * (label[:, None] != label)
     return ddpm_loss(model, schedule, x_start, label, t=t, noise=noise[linear_sum_assignment(far)[1]])
-
-
-# ... and the optimiser --------------------------------------------------------------------------------------------
-
-
-class FlatMuon(torch.optim.Muon):
-    """torch's Muon (Jordan et al. 2024) for convolutions too: a kernel is a matrix, (out, in x height x width)."""
-
-    def __init__(self, weights: list[nn.Parameter], **settings: Any) -> None:
-        self.weights = weights
-        super().__init__([self.flat(weight.detach()) for weight in weights], **settings)
-
-    @staticmethod
-    def flat(weight: Tensor) -> Tensor:
-        """A view of the same numbers, as channels_last stores them."""
-        return weight if weight.ndim == 2 else weight.permute(0, 2, 3, 1).flatten(1)
-
-    def step(self, closure: None = None) -> None:
-        for flat, weight in zip(self.param_groups[0]["params"], self.weights, strict=True):
-            flat.grad = self.flat(weight.grad)
-        super().step()
-
-
-class Together:
-    """Several optimisers as one; ``times`` scales the rate of each."""
-
-    def __init__(self, model: nn.Module, *parts: torch.optim.Optimizer) -> None:
-        self.model, self.parts = model, parts
-        self.param_groups = [group for part in parts for group in part.param_groups]
-
-    def zero_grad(self) -> None:
-        self.model.zero_grad()
-
-    def step(self) -> None:
-        for part in self.parts:
-            part.step()
-
-
-def muon(rate: float, decay: float = 0.0) -> Callable[[Trainer], Any]:
-    """Muon for the weights of hidden layers, AdamW for first and last layer, tables, norms and biases."""
-
-    def make(run: Trainer) -> Together:
-        model = run.model
-        ends = {model.conv_in.weight, model.conv_out.weight, model.label.table.weight}
-        hidden = [p for p in model.parameters() if p.ndim > 1 and p not in ends]
-        rest = [p for p in model.parameters() if p.ndim < 2 or p in ends]
-        first = FlatMuon(hidden, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-        first.param_groups[0]["times"] = rate / run.config.learning_rate
-        return Together(model, first, torch.optim.AdamW(rest, run.config.learning_rate, fused=True))
-
-    return make
 
 
 # ... and the network ----------------------------------------------------------------------------------------------
@@ -164,7 +116,7 @@ class Row:
     network: type[UNet] = UNet
     loss: Loss = ddpm_loss
     says: str = "eps"
-    optimizer: Callable[[Trainer], Any] | None = None
+    draw_t: DrawT | None = None
     batches: tuple[tuple[float, int], ...] = ()  # (share of the images, batch size), in turn
     small_first: float = 0.0  # share of the images that are first seen at 16 x 16
 
@@ -175,6 +127,7 @@ class Row:
 
 
 WIDE = {"patch_size": 4, "width": 64, "multipliers": (1,), "transformer_stages": (0,)}
+MUON = {"muon_rate": 1e-2}
 ROWS = {
     "laptop": Row("the recipe as it is; a warm-up of 100 steps, not 200, here and below"),
     "rate 8e-3": Row("twice the learning rate", train={"learning_rate": 8e-3}),
@@ -198,18 +151,20 @@ ROWS = {
     "contrastive": Row("away from other labels' targets", loss=contrastive(0.05)),
     "guidance within": Row("guidance 1.5 trained in: half the looks of a sample", loss=guidance_within(1.5)),
     "immiscible": Row("noise near to the image, among its label's", loss=immiscible),
-    "Muon": Row("orthogonal updates of hidden weights", optimizer=muon(4e-3)),
-    "Muon 1e-2": Row("the same, faster", optimizer=muon(1e-2)),
-    "Muon 2e-2": Row("faster still", optimizer=muon(2e-2)),
-    "Muon, v weight": Row("with more weight at high noise", optimizer=muon(1e-2), loss=weighing(v_weight)),
-    "Muon, half v weight": Row(
-        "the root of that weight: half-way, since spread was lost", optimizer=muon(1e-2), loss=weighing(half_v_weight)
+    "Muon": Row("orthogonal updates of hidden weights", train={"muon_rate": 4e-3}),
+    "Muon 1e-2": Row("the same, faster", train=MUON),
+    "Muon 2e-2": Row("faster still", train={"muon_rate": 2e-2}),
+    "Muon, v weight": Row("with more weight at high noise", train=MUON, loss=weighing(v_weight)),
+    "Muon, half v weight": Row("half-way, since spread was lost", train=MUON, loss=weighing(half_v)),
+    "Muon, quarter v weight": Row("half-way again", train=MUON, loss=weighing(quarter_v)),
+    "Muon, half v weight, label in time": Row(
+        "and the label reaches every block", train=MUON, loss=weighing(half_v), network=LabelInTime
     ),
-    "Muon 2e-2, half v weight": Row(
-        "and faster", optimizer=muon(2e-2), loss=weighing(half_v_weight)
-    ),
-    "Muon, batch 32": Row("twice the steps, of half the images", optimizer=muon(1e-2), train={"batch_size": 32}),
-    "Muon, EMA 0.99": Row("an average that forgets sooner", optimizer=muon(1e-2), train={"ema_decay": 0.99}),
-    "Muon, label in time": Row("the label reaches every block", optimizer=muon(1e-2), network=LabelInTime),
-    "Muon, contrastive": Row("away from other labels' targets", optimizer=muon(1e-2), loss=contrastive(0.05)),
+    "Muon, half v drawn": Row("the same loss: drawn more often, not weighed", train=MUON, draw_t=towards_noise(1 / 2)),
+    "Muon, quarter v drawn": Row("half-way to even amplitude", train=MUON, draw_t=towards_noise(1 / 4)),
+    "Muon 2e-2, half v weight": Row("and faster", train={"muon_rate": 2e-2}, loss=weighing(half_v)),
+    "Muon, batch 32": Row("twice the steps, of half the images", train=MUON | {"batch_size": 32}),
+    "Muon, EMA 0.99": Row("an average that forgets sooner", train=MUON | {"ema_decay": 0.99}),
+    "Muon, label in time": Row("the label reaches every block", train=MUON, network=LabelInTime),
+    "Muon, contrastive": Row("away from other labels' targets", train=MUON, loss=contrastive(0.05)),
 }  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 Kind = Literal["linear", "cosine", "straight"]
 Decay = Literal["constant", "cosine"]
 TimestepSampling = Literal["uniform", "amplitude"]
+LossWeight = Literal["simple", "half_v"]
 Target = Literal["noise", "velocity"]
 
 
@@ -118,12 +119,14 @@ class TrainConfig:
     epochs: int = 30
     batch_size: int = 64
     learning_rate: float = 2e-4
+    muon_rate: float | None = None  # Muon for the weights of hidden layers, at this rate; None: AdamW for all
     warmup_steps: int = 0
     decay: Decay = "constant"  # cosine: the rate falls to 0 at the last step
     ema_decay: float = 0.999
     grad_clip: float = 1.0
     label_dropout: float = 0.0  # share of labels replaced by the null label, for guidance
     timestep_sampling: TimestepSampling = "uniform"  # t drawn evenly, or so that the signal's amplitude √ᾱ is
+    loss_weight: LossWeight = "simple"  # each level alike, as L_simple has it, or half-way to the loss on v
     target: Target = "noise"  # what the network is taught: the noise, or the velocity of a straight path (flow.py)
     max_images: int | None = None  # train on the first max_images only
     snapshot_epochs: tuple[int, ...] = ()  # save a sample grid and the averaged weights after these
@@ -134,12 +137,16 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _among("decay", self.decay, Decay)
         _among("timestep_sampling", self.timestep_sampling, TimestepSampling)
+        _among("loss_weight", self.loss_weight, LossWeight)
         _among("target", self.target, Target)
+        if self.loss_weight != "simple" and self.target != "noise":
+            raise ValueError(f"loss_weight {self.loss_weight!r} is for target 'noise', but target is {self.target!r}.")
         _hold(
             self,
             epochs=(self.epochs >= 1, "at least 1"),
             batch_size=(self.batch_size >= 1, "at least 1"),
             learning_rate=(self.learning_rate > 0, "positive"),
+            muon_rate=(self.muon_rate is None or self.muon_rate > 0, "None or positive"),
             warmup_steps=(self.warmup_steps >= 0, "at least 0"),
             ema_decay=(0 <= self.ema_decay < 1, "in [0, 1)"),
             grad_clip=(self.grad_clip > 0, "positive"),
@@ -247,6 +254,13 @@ PROFILES = {
         train=TrainConfig(
             epochs=30, learning_rate=2e-4, snapshot_epochs=(1, 2, 5, 10, 15, 20, 30), bfloat16=True, compile=True
         ),
+    ),
+    # One epoch: benchmarks/ninety.md has the reasons for Muon and the weights of the loss.
+    "sprint": Profile(
+        name="sprint",
+        unet=SMALL,
+        train=replace(RECIPE, epochs=1, warmup_steps=100, muon_rate=1e-2, loss_weight="half_v", snapshot_epochs=(1,)),
+        guidance_scale=1.3,
     ),
     "flow": Profile(
         name="flow",

@@ -18,7 +18,7 @@ from grader.sheets import fill, model_answers
 from grader.trees import copy_package, pack_folder
 from grader.variants import asked, check_key, key, read_roster
 
-TOP_FILES = ("course.py", "pyproject.toml", "requirements.lock", "environment.yml", "LICENSE")
+TOP_FILES = ("course.py", "pyproject.toml", "requirements.lock", "requirements-cuda.txt", "environment.yml", "LICENSE")
 SHEETS = {name: name for name in ("handout.md", "rubric.md", "write-up.md")} | {"student_readme.md": "README.md"}
 
 

@@ -47,7 +47,7 @@ def install(folder: Path) -> None:
 
 
 def name(requirement: str) -> str:
-    """The package of a line like torch>=2.7."""
+    """The package of a line like torch>=2.9."""
     return re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
 
 

@@ -49,6 +49,9 @@ def test_it_plans_what_make_would_run(folder):
     for target in sorted({*targets} - {"help"}):
         assert plan(folder, target) == made(folder, target), target
     assert plan(folder, "lab", PYTHON="py") == made(folder, "lab", "PYTHON=py")
+    without_cuda = plan(folder, "setup", CPU="1")
+    assert without_cuda == made(folder, "setup", "CPU=1") != plan(folder, "setup")
+    assert sum("--torch-backend=cpu --excludes requirements-cuda.txt" in line for line in without_cuda) == 1
 
 
 @NEEDS_MAKE

@@ -3,7 +3,7 @@
 import re
 import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import requires, version
 
 import pytest
 import yaml
@@ -61,7 +61,33 @@ def test_no_committed_file_names_an_address_to_download_from():
 
 
 def test_this_environment_is_the_lock():
-
     for name, pinned in locked(f"{sys.version_info[0]}.{sys.version_info[1]}").items():
         if name in {**needed(), **needed("test"), **needed("site")}:
-            assert version(name) == pinned, f"{name}: run make setup"
+            assert version(name).removesuffix("+cpu") == pinned, f"{name}: run make setup"
+
+
+def test_without_cuda_nothing_is_installed_that_torch_needs_for_cards_alone():
+    """torch's own list of them: what it needs on Linux and nowhere else, and what that needs."""
+    listed = set((ROOT / "requirements-cuda.txt").read_text().splitlines()[1:])
+    systems = (
+        {"sys_platform": "linux", "platform_system": "Linux"},
+        {"sys_platform": "darwin", "platform_system": "Darwin"},
+    )
+    linux, mac = (default_environment() | system | {"extra": ""} for system in systems)
+
+    def wanted(name, extras=("",)):
+        found = [Requirement(line) for line in requires(name) or []]
+        chosen = [r for r in found if r.marker is None or any(r.marker.evaluate(linux | {"extra": e}) for e in extras)]
+        return [r for r in chosen if name != "torch" or not (r.marker is None or r.marker.evaluate(mac))]
+
+    if version("torch").endswith("+cpu"):
+        pytest.skip("this torch was installed with CPU=1")
+    found, waiting = set(), wanted("torch")
+    while waiting:
+        requirement = waiting.pop()
+        name = requirement.name.lower().replace("_", "-").replace(".", "-")
+        if name not in found:
+            found.add(name)
+            waiting += wanted(name, ("", *requirement.extras))
+    assert listed == {name for name in found if name not in needed()}
+    assert listed <= set(locked("3.11"))

@@ -81,7 +81,7 @@ def test_the_cell_fetches_the_pinned_version_and_keeps_the_pytorch_that_is_there
 def test_without_pytorch_one_is_installed(machine):
     run, asked = machine
     assert "beside PyTorch 2.9.1" in run(SCRIPT["cell"](ADDRESS, TAG))
-    assert [line for line in asked()[-1] if line.startswith("torch")] == ["torch>=2.7", "torchvision>=0.22"]
+    assert [line for line in asked()[-1] if line.startswith("torch")] == ["torch>=2.9", "torchvision>=0.24"]
 
 
 def test_it_does_nothing_where_the_series_is_and_fetches_nothing_twice(machine):

@@ -7,14 +7,18 @@ import pytest
 import torch
 
 from diffusion_lib.data import Digits
+from diffusion_lib.diffusion import ddpm_loss, q_sample
 from diffusion_lib.profiles import TrainConfig
 from diffusion_lib.schedules import NoiseSchedule, linear_betas
 from diffusion_lib.training.recipe import (
     drop_labels,
     ema_update,
+    half_v,
     held_out_loss,
     learning_rate,
+    loss_of,
     uniform,
+    weighing,
     weighted,
 )
 
@@ -125,3 +129,37 @@ def test_the_weights_of_a_schedule_are_asked_for_once_and_of_another_again():
     short, long = (NoiseSchedule.from_betas(torch.full((n,), 0.1)) for n in (2, 4))
     assert [draw_t(s, torch.tensor([0.9])).item() for s in (short, short, long, long, short)] == [1, 1, 3, 3, 1]
     assert asked == [2, 4, 2]
+
+
+def test_the_weight_is_the_root_of_how_much_more_an_error_counts_in_v():
+    """v = a ε - s x_0 and x_0 = (x_t - s ε) / a, so an error of ε comes back in v, larger; from these alone."""
+    schedule = NoiseSchedule.from_betas(linear_betas())
+    a, s = schedule.alphas_cumprod.sqrt(), (1 - schedule.alphas_cumprod).sqrt()
+    x_t, right, wrong = 0.3, 0.7, 0.9
+    v_right, v_wrong = (a * eps - s * (x_t - s * eps) / a for eps in (right, wrong))
+    more = ((v_right - v_wrong) / (right - wrong)) ** 2
+    low = more < 50
+    assert 300 < low.sum() < 999
+    torch.testing.assert_close(half_v(schedule)[low] ** 2, more[low])
+    assert half_v(schedule)[~low].unique() ** 2 == pytest.approx(50)
+
+
+def test_a_weighed_loss_by_hand_and_as_a_run_asks_for_it():
+    schedule = NoiseSchedule.from_betas(linear_betas(10))
+    x, noise = torch.randn(2, 3, 1, 4, 4)
+    t, label = torch.tensor([0, 4, 9]), torch.tensor([1, 2, 3])
+
+    def model(x_t, t, label):
+        return noise + label[:, None, None, None]
+
+    weights = torch.arange(10.0)
+    found = weighing(lambda schedule: weights)(model, schedule, x, label, t=t, noise=noise)
+    assert found.item() == pytest.approx((0 * 1 + 4 * 4 + 9 * 9) / 3)
+    seen = []
+    weighing(lambda schedule: weights)(lambda *given: seen.append(given) or noise, schedule, x, label, t=t, noise=noise)
+    torch.testing.assert_close(seen[0][0], q_sample(schedule, x, t, noise))
+    assert loss_of(TrainConfig()) is ddpm_loss
+    half = loss_of(TrainConfig(loss_weight="half_v"))(model, schedule, x, label, t=t, noise=noise)
+    assert half.item() == pytest.approx((half_v(schedule)[t] * torch.tensor([1, 4, 9])).mean().item())
+    with pytest.raises(ValueError, match="loss_weight 'half_v' is for target 'noise', but target is 'velocity'"):
+        TrainConfig(loss_weight="half_v", target="velocity")

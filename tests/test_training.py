@@ -59,8 +59,9 @@ def with_levels(levels):
     return replace(PROFILE, train=replace(PROFILE.train, timestep_sampling=levels))
 
 
-def test_a_killed_run_continues_bit_for_bit(stand_in, tmp_path):
-    profile = replace(PROFILE, train=replace(PROFILE.train, max_images=256))  # 4 steps an epoch
+@pytest.mark.parametrize("muon_rate", [None, 1e-2])
+def test_a_killed_run_continues_bit_for_bit(stand_in, tmp_path, muon_rate):
+    profile = replace(PROFILE, train=replace(PROFILE.train, max_images=256, muon_rate=muon_rate))  # 4 steps an epoch
     test = load_stand_in("test").take(50)
     torch.save((stand_in, test), tmp_path / "digits")
 

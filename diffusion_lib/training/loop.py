@@ -25,6 +25,7 @@ from diffusion_lib.schedules import NoiseSchedule, make_schedule
 from diffusion_lib.shapes import check_range
 from diffusion_lib.training.checkpoints import CheckpointError, load_into, load_tensors, save_model, save_tensors
 from diffusion_lib.training.history import History
+from diffusion_lib.training.optimizers import make_optimizer
 from diffusion_lib.training.processes import Team, teamwork
 from diffusion_lib.training.recipe import (
     TARGETS,
@@ -36,6 +37,7 @@ from diffusion_lib.training.recipe import (
     ema_update,
     held_out_loss,
     learning_rate,
+    loss_of,
 )
 from diffusion_lib.training.resuming import difference, optimizer_states
 from diffusion_lib.unet import UNet
@@ -81,7 +83,7 @@ class Trainer:
         self.team.check(self.config.batch_size)
         self.train_digits, self.test_digits = _on(device, profile, train, test)
         self.schedule = make_schedule(profile.schedule).to(device)
-        self.loss = loss or TARGETS[self.config.target].loss
+        self.loss = loss or loss_of(self.config)
         self.draw_t = draw_t or TIMESTEP_SAMPLING[self.config.timestep_sampling]
         self.null_label = profile.unet.num_classes
         torch.manual_seed(self.config.seed)
@@ -92,8 +94,7 @@ class Trainer:
         if device.type == "cpu":
             keep_memory()
         on_gpu = device.type == "cuda"
-        fused = device.type != "mps"
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), self.config.learning_rate, fused=fused)
+        self.optimizer = make_optimizer(self.model, self.config)
         shared = self.team.wrap(self.model)
         self.forward: Any = torch.compile(shared) if self.config.compile and on_gpu else shared
         self.autocast = bfloat16(device, wanted=self.config.bfloat16)
@@ -154,8 +155,9 @@ class Trainer:
 
     def set_learning_rate(self, step: int) -> None:
         """The rate of this step, 0 ... total - 1, in the optimiser."""
+        rate = learning_rate(self.config, step, self.steps_per_epoch * self.config.epochs)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, step, self.steps_per_epoch * self.config.epochs)
+            group["lr"] = group.get("times", 1.0) * rate
 
     def report(self, losses: list[Tensor], done: int, seconds: float, history: History, bar: tqdm) -> None:
         """Write the mean of the last losses into bar and history; stop a run that has diverged."""
@@ -204,8 +206,8 @@ class Trainer:
             parts[part][key] = tensor
         load_into(self.model, parts["model"], path)
         load_into(self.ema, parts["ema"], path)
-        states = optimizer_states(parts["optimizer"], list(self.model.parameters()))
-        groups = self.optimizer.state_dict()["param_groups"]
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        states, groups = optimizer_states(parts["optimizer"], weights), self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": states, "param_groups": groups})
         self.average.n_averaged.fill_(info["num_averaged"])
         self.epoch = info["epoch"]

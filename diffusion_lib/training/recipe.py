@@ -1,4 +1,4 @@
-"""The recipe of a training run: learning rate, average, dropped labels, timestep sampling, held-out loss."""
+"""The recipe of a training run: learning rate, average, dropped labels, timestep sampling, loss, held-out loss."""
 
 import math
 from collections.abc import Callable
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lib.data import Digits
-from diffusion_lib.diffusion import LabelledModel, ddpm_loss
+from diffusion_lib.diffusion import LabelledModel, ddpm_loss, q_sample
 from diffusion_lib.flow import as_noise, flow_loss
 from diffusion_lib.profiles import TrainConfig
 from diffusion_lib.schedules import NoiseSchedule, Table, amplitude_weights
-from diffusion_lib.shapes import Labels, Timesteps
+from diffusion_lib.shapes import Images, Labels, Timesteps
 
 Loss = Callable[..., Tensor]  # as ddpm_loss: (model, schedule, x_start, label, *, t, noise) -> scalar
 DrawT = Callable[[NoiseSchedule, Tensor], Timesteps]  # (schedule, u in [0, 1)) -> t: an inverse distribution function
@@ -77,6 +77,27 @@ def weighted(weights: Callable[[NoiseSchedule], Table]) -> DrawT:
 TIMESTEP_SAMPLING: dict[str, DrawT] = {"uniform": uniform, "amplitude": weighted(amplitude_weights)}
 
 
+def half_v(schedule: NoiseSchedule) -> Table:
+    """w_t = min(1 / ᾱ_t, 50)^½, of length T: half-way, in the logarithm, from a loss on ε to one on v.
+
+    ‖v − v̂‖² = ‖ε − ε̂‖² / ᾱ_t (Salimans and Ho 2022, appendix D), so 1 / ᾱ_t is v's weight: most at high noise, where
+    the label decides and ε is easy to guess. The limit keeps a few levels from having it all.
+    """
+    return (1 / schedule.alphas_cumprod).clamp(max=50).sqrt()
+
+
+def weighing(weights: Callable[[NoiseSchedule], Table]) -> Loss:
+    """:func:`ddpm_loss` with a weight for each level: E w_t ‖ε − ε_θ(x_t, t)‖², with ``weights(schedule)``, (T,)."""
+
+    def loss(
+        model: LabelledModel, schedule: NoiseSchedule, x_start: Images, label: Labels, *, t: Timesteps, noise: Images
+    ) -> Tensor:
+        guess = model(q_sample(schedule, x_start, t, noise), t, label)
+        return (weights(schedule)[t].to(guess) * (guess - noise).square().flatten(1).mean(1)).mean()
+
+    return loss
+
+
 class Taught(NamedTuple):
     """What a network is taught to say."""
 
@@ -84,7 +105,13 @@ class Taught(NamedTuple):
     eps_model: Callable[[LabelledModel, NoiseSchedule], LabelledModel]  # the same network as a predictor of noise
 
 
+LOSS_WEIGHTS = {"half_v": weighing(half_v)}
 TARGETS = {"noise": Taught(ddpm_loss, lambda model, schedule: model), "velocity": Taught(flow_loss, as_noise)}
+
+
+def loss_of(config: TrainConfig) -> Loss:
+    """What a run minimises: the loss of its target, for noise with the weights that it asks for."""
+    return TARGETS[config.target].loss if config.loss_weight == "simple" else LOSS_WEIGHTS[config.loss_weight]
 
 
 @torch.no_grad()

@@ -1,0 +1,237 @@
+"""What does ten times the work per image buy? The homework's own network, trained for a budget on CPU cores.
+
+    python benchmarks/full.py train full --seconds 6900              # continues where it was stopped
+    python benchmarks/full.py train laptop --images 68000            # another row, as many images
+    python benchmarks/full.py judge full                             # 500 digits, with guidance and without
+    python benchmarks/full.py table                                  # write full.md
+
+A budget is processor seconds or images; warm-up aside, the learning rate falls along it as half a cosine. Checkpoints
+and the averages at four stages land in runs/full/ROW, what was measured in full.jsonl, grids of stages in figures.
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from ninety import start
+from ninety_rows import Row, SkipsAfter, quarter_v
+
+from diffusion_lib.data import load_digits
+from diffusion_lib.diffusion import LabelledModel
+from diffusion_lib.metrics import Judge, Scores
+from diffusion_lib.profiles import PROFILES
+from diffusion_lib.samplers import generate
+from diffusion_lib.schedules import NoiseSchedule, make_schedule
+from diffusion_lib.showing import viz
+from diffusion_lib.training.checkpoints import load_classifier, load_into, load_pretrained, load_tensors, save_model
+from diffusion_lib.training.loop import Trainer
+from diffusion_lib.training.optimizers import Together
+from diffusion_lib.training.recipe import held_out_loss, weighing
+from diffusion_lib.training.runs import device_name, versions
+
+HERE = Path(__file__).parent
+RUNS, RESULTS = HERE.parent / "runs" / "full", HERE / "full.jsonl"
+TABLE, GRIDS = HERE / "full.md", HERE.parent / "figures" / "full_stages.png"
+STAGES = (1 / 8, 1 / 4, 1 / 2, 1.0)
+EVERY, NOTE = 1200, 20  # seconds from checkpoint to checkpoint, steps from note to note
+COUNT, SCALES = 500, (1.0, 1.2)
+FULL = {
+    f: getattr(PROFILES["full"].unet, f)
+    for f in ("patch_size", "width", "multipliers", "transformer_stages", "time_dim")
+}
+RECIPE = {"learning_rate": 1e-3, "muon_rate": 5e-3, "batch_size": 32, "warmup_steps": 100}
+LEARNT: dict[str, Any] = {"train": RECIPE, "loss": weighing(quarter_v)}
+ROWS = {
+    "full": Row("the homework's network: three resolutions, no patches, a transformer at each", unet=FULL, **LEARNT),
+    "laptop": Row("laptop's network, by the same recipe, as many images", **LEARNT),
+    "homework": Row(
+        "the homework's design, at laptop's size: the three rows below together",
+        unet={"context_tokens": 1}, schedule={"num_timesteps": 500}, network=SkipsAfter, **LEARNT,
+    ),
+    "T = 500": Row("500 levels with the ends of 1,000", schedule={"num_timesteps": 500}, **LEARNT),
+    "one token": Row("one label token, not four", unet={"context_tokens": 1}, **LEARNT),
+    "skips after": Row("skips saved after down-sampling: none from the finest map", network=SkipsAfter, **LEARNT),
+}  # fmt: skip
+SHIPPED = "laptop, shipped"  # 30 epochs by its own recipe
+
+
+def train(name: str, seconds: float, images: float) -> None:
+    """Train a row to the end of its budget, or continue: all that is random in a step follows from its number."""
+    folder, train, test = RUNS / name, load_digits("train"), load_digits("test")
+    folder.mkdir(parents=True, exist_ok=True)
+    run = start(ROWS[name], 0, train, test)
+    step, spent, passed = restore(run, folder)
+    size, warm = run.config.batch_size, run.config.warmup_steps
+    saved, begun, order, turn = time.monotonic(), time.process_time() - spent, torch.empty(0), -1
+    losses: list[float] = []
+    while (share := max(spent / seconds, step * size / images)) < 1:
+        if (due := step // (len(train) // size)) != turn:
+            turn, order = due, torch.randperm(len(train), generator=torch.Generator().manual_seed(due))
+        torch.manual_seed(step)
+        rate = min(1.0, (step + 1) / warm) * (1 + math.cos(math.pi * share)) / 2
+        for group in run.optimizer.param_groups:
+            group["lr"] = run.config.learning_rate * group.get("times", 1.0) * rate
+        first = step % (len(train) // size) * size
+        losses.append(run.step(order[first : first + size]).item())
+        step, spent = step + 1, time.process_time() - begun
+        if not math.isfinite(losses[-1]):
+            raise FloatingPointError(f"the loss became {losses[-1]} in step {step}")
+        if step % NOTE == 0:
+            note(folder, step=step, images=step * size, seconds=round(spent), loss=sum(losses[-NOTE:]) / NOTE)
+        if share >= STAGES[passed]:
+            stage(run, folder, passed, step * size, spent)
+            passed += 1
+        if time.monotonic() - saved > EVERY:
+            keep(run, folder, step, spent, passed)
+            saved = time.monotonic()
+    stage(run, folder, len(STAGES) - 1, step * size, spent)
+    keep(run, folder, step, spent, len(STAGES) - 1)
+
+
+def note(folder: Path, **values: float) -> None:
+    """A line of the run's history."""
+    with (folder / "history.jsonl").open("a") as file:
+        file.write(json.dumps(values) + "\n")
+
+
+def stage(run: Trainer, folder: Path, number: int, images: int, spent: float) -> None:
+    """The average of the weights at a stage, with its loss on held-out images, each t as often as any other."""
+    loss = held_out_loss(run.ema, run.schedule, run.test_digits)
+    info = {"images": images, "processor_seconds": round(spent), "held_out_loss": loss}
+    save_model(folder / f"stage_{number}.safetensors", run.ema, run.profile, info)
+    (folder / f"stage_{number}.json").write_text(json.dumps(info))
+
+
+def keep(run: Trainer, folder: Path, step: int, spent: float, passed: int) -> None:
+    """All that the next step depends on."""
+    assert isinstance(run.optimizer, Together)
+    parts = [part.state_dict() for part in run.optimizer.parts]
+    state = {"model": run.model.state_dict(), "average": run.average.state_dict(), "optimizer": parts}
+    torch.save(state | {"step": step, "spent": spent, "passed": passed}, folder / "checkpoint.part")
+    (folder / "checkpoint.part").replace(folder / "checkpoint.pt")
+
+
+def restore(run: Trainer, folder: Path) -> tuple[int, float, int]:
+    """Steps, seconds and stages that the checkpoint of ``folder`` has behind it, if there is one."""
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return 0, 0.0, 0
+    state = torch.load(path, weights_only=True)
+    run.model.load_state_dict(state["model"])
+    run.average.load_state_dict(state["average"])
+    assert isinstance(run.optimizer, Together)
+    for part, values in zip(run.optimizer.parts, state["optimizer"], strict=True):
+        part.load_state_dict(values)
+    return state["step"], state["spent"], state["passed"]
+
+
+def weights(name: str, number: int) -> tuple[LabelledModel, NoiseSchedule, dict[str, Any]]:
+    """The network of a row as it was at a stage, its schedule, and what is known of it."""
+    if name == SHIPPED:
+        trained = load_pretrained("laptop", "cpu")
+        spent = round(trained.card["training_seconds"] * 2)  # on two cores
+        known = {"images": trained.card["epochs"] * trained.card["images"], "processor_seconds": spent}
+        loss = held_out_loss(trained.model, trained.schedule, load_digits("test"))
+        return trained.model, trained.schedule, known | {"held_out_loss": loss}
+    profile = ROWS[name].profile(0)
+    model, path = ROWS[name].network(profile.unet), RUNS / name / f"stage_{number}.safetensors"
+    tensors, info = load_tensors(path)
+    load_into(model, tensors, path)
+    kept = ("images", "processor_seconds", "held_out_loss")
+    model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return model, make_schedule(profile.schedule), {key: info[key] for key in kept}
+
+
+def judge(name: str, scales: list[float]) -> None:
+    """Score a row at the end of its run, and add a line to the results for each strength of guidance."""
+    train, test = load_digits("train"), load_digits("test")
+    found = Judge(load_classifier(), test=test, train=train, neighbours=1)
+    model, schedule, known = weights(name, len(STAGES) - 1)
+    label = torch.arange(10).repeat(COUNT // 10)
+    for scale in scales:
+        images = generate(model, schedule, label, 50, guidance_scale=scale, seed=1, shape=(1, 28, 28))
+        record = {"row": name, "scale": scale, **known, **asdict(found.score(images, label))}
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        print(record, flush=True)
+
+
+def grids() -> None:
+    """Digits by the homework's network at four stages, from the same noise; under them those of laptop's."""
+    label, rows, names = torch.arange(10), [], []
+    for name in ("full", "laptop"):
+        for number in range(len(STAGES)):
+            model, schedule, known = weights(name, number)
+            rows.append(generate(model, schedule, label, 50, guidance_scale=SCALES[1], shape=(1, 28, 28)))
+            names.append(f"{name}\n{known['images']:,} images")
+    alt = "Digits 0 to 9 from the same noise at four stages of training: full above, laptop's network below."
+    GRIDS.write_bytes(viz.image_grid(torch.cat(rows), alt, columns=10, row_titles=names).png())
+
+
+HEAD = """# What does ten times the work per image buy?
+
+`full`, the homework's own network (11.6 M parameters, 2.4 GFLOP an image), beside `laptop`'s (0.74 M, 0.08 GFLOP): by
+the same recipe for as many images, and as shipped, which took about as much processor time. The recipe: Muon, t drawn
+evenly in amplitude, the fourth root of v's weight (`quarter_v` of `ninety_rows.py`), batches of 32, a tenth of
+the labels dropped, one seed. In its first 1,200 seconds `full` had t drawn towards high noise instead of weighed, until
+[ninety.md](ninety.md) showed that this is worse.
+Then the homework's design at `laptop`'s size, as a whole and each part of it alone. Scores of 500 digits, 50 DDIM steps
+(eta = 1), and of as many real ones; the range is a 95 % interval (Wilson). The loss is over 1,000 held-out digits, each
+t as often as any other; with T = 500 the levels are others, and so is the loss.
+
+Machine: {device}, torch {torch}.
+Commands: `python benchmarks/full.py train full --seconds 6900`, `train` of another row with `--images {images}`,
+`judge` of each row, then `grids` and `table`.
+
+| row | why | images | processor seconds | held-out loss | guidance | read as asked | spread | of features | Fréchet |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def records() -> list[dict[str, Any]]:
+    """All that was measured."""
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
+
+
+def told(scores: Scores) -> str:
+    """The scores' cells of a row."""
+    read = f"{scores.agreement:.1%} ({scores.agreement_low:.1%} to {scores.agreement_high:.1%})"
+    return f"{read} | {scores.spread:.2f} | {scores.feature_spread:.2f} | {scores.frechet:.1f} |"
+
+
+def table() -> str:
+    """All results as Markdown."""
+    why = {name: row.why for name, row in ROWS.items()} | {SHIPPED: "30 epochs, AdamW"}
+    fields, lines = Scores.__dataclass_fields__, []
+    for record in sorted(records(), key=lambda r: (list(why).index(r["row"]), r["scale"])):
+        name, scores = record["row"], Scores(**{f: v for f, v in record.items() if f in fields})
+        made = f"{record['images']:,} | {record['processor_seconds']:,} | {record['held_out_loss']:.4f}"
+        lines.append(f"| {name} | {why[name]} | {made} | {record['scale']:g} | {told(scores)}")
+    judge = Judge(load_classifier(), test=load_digits("test"), train=load_digits("train"), neighbours=1)
+    lines.append(f"| real digits | | | | | | {told(judge.floor(COUNT))}")
+    images = next(r["images"] for r in records() if r["row"] == "full")
+    device = device_name(torch.device("cpu"))
+    return HEAD.format(device=device, torch=versions()["torch"], images=images) + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["train", "judge", "grids", "table"])
+    parser.add_argument("row", nargs="?", choices=[*ROWS, SHIPPED])
+    parser.add_argument("--seconds", type=float, default=math.inf)
+    parser.add_argument("--images", type=float, default=math.inf)
+    parser.add_argument("--scales", nargs="+", type=float, default=list(SCALES))
+    options = parser.parse_args()
+    if options.what == "train":
+        train(options.row, options.seconds, options.images)
+    elif options.what == "judge":
+        judge(options.row, options.scales)
+    elif options.what == "grids":
+        grids()
+    else:
+        TABLE.write_text(table())
