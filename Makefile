@@ -4,10 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 NOTEBOOKS := notebooks/*.ipynb
-# CPU=1: torch without what NVIDIA's cards need, on Linux; elsewhere it comes so.
+# CPU=1: PyTorch's build for CPUs, from its own index, and nothing that only NVIDIA's cards need.
 CPU ?=
-TORCH_ :=
-TORCH_1 := --torch-backend=cpu --excludes requirements-cuda.txt
+TORCH := $(if $(CPU),--torch-backend=cpu --excludes requirements-cuda.txt)
 # Nothing leaves the machine: no news, no check for updates, no list of extensions.
 LAB := --KernelManager.transport_encryption=auto --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly --LabApp.app_settings_dir=diffusion_lib/showing/lab
 
@@ -17,13 +16,13 @@ LAB := --KernelManager.transport_encryption=auto --LabApp.news_url=None --LabApp
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED)  ## Make .venv from the lock (needs Python 3.11, 3.12 or 3.13); CPU=1: without CUDA
+setup: $(INSTALLED)  ## Make .venv from the lock (needs Python 3.11, 3.12 or 3.13); CPU=1: without CUDA (after make clean)
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11, 3.12 or 3.13 is needed, but {sys.executable} is {v[0]}.{v[1]}. Choose another: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH_$(CPU)) -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
@@ -49,7 +48,7 @@ figures: setup  ## Draw all figures, and fill in and print the reference write-u
 	$(BIN)/python -m diffusion_lib figures
 	$(BIN)/python scripts/write_up.py --pdf
 
-experiment: setup  ## Train PROFILE (laptop, or full on a GPU), sample and judge; all of it lands in runs/PROFILE
+experiment: setup  ## Train PROFILE (laptop, sprint, or full on a GPU), sample and judge; all of it lands in runs/PROFILE
 	$(BIN)/python -m diffusion_lib train --profile $(PROFILE)
 	$(BIN)/python scripts/ship_weights.py runs/$(PROFILE) runs/$(PROFILE)/shipped
 

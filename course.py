@@ -21,6 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 VARIABLE = re.compile(r"^(\w+) [?:]?= ?(.*)$", re.MULTILINE)
+IF = re.compile(r"\$\(if \$\((\w+)\),([^()]*)\)")
 RULE = re.compile(r"^([^\s:#.][^\n:]*):(?!=)([^\n#]*)(?:## ([^\n]*))?\n((?:\t[^\n]+\n?)*)", re.MULTILINE)
 
 
@@ -41,7 +42,8 @@ def variables(text: str, chosen: dict[str, str], windows: bool = os.name == "nt"
 
 
 def expanded(text: str, values: dict[str, str]) -> str:
-    """``text`` with $(NAME) filled in; a variable of Make's own stays."""
+    """``text`` with $(NAME) and $(if $(NAME),text) filled in; a variable of Make's own stays."""
+    text = IF.sub(lambda match: match[2] if values.get(match[1]) else "", text)
     while (filled := re.sub(r"\$\((\w+)\)", lambda match: values.get(match[1], match[0]), text)) != text:
         text = filled
     return text

@@ -27,6 +27,7 @@ from diffusion_lib.samplers import generate
 from diffusion_lib.schedules import NoiseSchedule
 from diffusion_lib.training.checkpoints import load_classifier
 from diffusion_lib.training.loop import Trainer
+from diffusion_lib.training.optimizers import set_rate
 from diffusion_lib.training.recipe import DrawT, Loss, held_out_loss, learning_rate, weighing, weighted
 from diffusion_lib.training.runs import device_name, versions
 from diffusion_lib.unet import UNet
@@ -148,8 +149,7 @@ def train_for(run: Trainer, steps: int) -> None:
     for i in range(steps):
         if len(order) < batch:
             order = torch.randperm(len(run.train_digits))
-        for group in run.optimizer.param_groups:
-            group["lr"] = learning_rate(run.config, i, steps)
+        set_rate(run.optimizer, learning_rate(run.config, i, steps))
         run.step(order[:batch])
         order = order[batch:]
 

@@ -34,7 +34,7 @@ def ours(
 ) -> tuple[Step, Probe]:
     """The library's own step; on a CPU in float32, unless ``bfloat16`` is asked for."""
     profile, narrow = PROFILES[profile_name], bfloat16 or device.type == "cuda"
-    even = {"label_dropout": 0.0, "timestep_sampling": "uniform"}
+    even = {"label_dropout": 0.0, "timestep_sampling": "uniform", "muon_rate": None}
     profile = replace(profile, train=replace(profile.train, batch_size=batch, bfloat16=narrow, **even))
     trainer = Trainer(profile, digits, digits, device)
     count = len(trainer.train_digits)

@@ -3,6 +3,7 @@
 ``tiny``    seconds, offline: for tests and for seeing every cell run
 ``laptop``  real digits on two CPU cores in minutes
 ``full``    a larger network: 30 epochs at width 64, for a GPU
+``sprint``  laptop's network, one epoch by a recipe of its own
 ``flow``    laptop's network, taught straight paths: notebook 08
 ``words``   laptop's network in latents, told prompts: notebook 09; ``words-pixels`` is the same without the latents
 """
@@ -126,13 +127,13 @@ class TrainConfig:
     grad_clip: float = 1.0
     label_dropout: float = 0.0  # share of labels replaced by the null label, for guidance
     timestep_sampling: TimestepSampling = "uniform"  # t drawn evenly, or so that the signal's amplitude √ᾱ is
-    loss_weight: LossWeight = "simple"  # each level alike, as L_simple has it, or half-way to the loss on v
+    loss_weight: LossWeight = "simple"  # the loss of each t drawn counts alike, or half-way to a loss on v
     target: Target = "noise"  # what the network is taught: the noise, or the velocity of a straight path (flow.py)
     max_images: int | None = None  # train on the first max_images only
     snapshot_epochs: tuple[int, ...] = ()  # save a sample grid and the averaged weights after these
     seed: int = 0
     bfloat16: bool = False  # autocast, on CUDA and on CPUs with AMX: on others, and for small networks, it is slower
-    compile: bool = False  # torch.compile, on CUDA only: on CPUs it gained nothing
+    compile: bool = False  # torch.compile, on CUDA only: on CPUs it takes minutes
 
     def __post_init__(self) -> None:
         _among("decay", self.decay, Decay)
@@ -222,8 +223,7 @@ SMALL = UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_stage
 # The same network for pages of four digits: it reads prompts of five words, of a vocabulary of twelve.
 PAGES = replace(SMALL, image_size=(56, 56), num_classes=12, prompt_words=5)
 
-# How they are taught. benchmarks/ablation.md has the reasons: timesteps even in amplitude learn sooner to obey the
-# label, and lose less spread for it.
+# How they are taught: timesteps even in amplitude teach the label sooner, for less spread (benchmarks/ablation.md).
 RECIPE = TrainConfig(
     learning_rate=4e-3, warmup_steps=200, decay="cosine", label_dropout=0.1, timestep_sampling="amplitude"
 )
@@ -251,9 +251,17 @@ PROFILES = {
         name="full",
         unet=UNetConfig(width=64, multipliers=(1, 2, 4), transformer_stages=(0, 1, 2), time_dim=256),
         schedule=ScheduleConfig(kind="linear", num_timesteps=1000),
-        train=TrainConfig(
-            epochs=30, learning_rate=2e-4, snapshot_epochs=(1, 2, 5, 10, 15, 20, 30), bfloat16=True, compile=True
+        # The rates of its one epoch in benchmarks/full.md, there in batches of 32; thirty epochs were never run.
+        train=replace(
+            RECIPE,
+            epochs=30,
+            learning_rate=1e-3,
+            muon_rate=5e-3,
+            snapshot_epochs=(1, 2, 5, 10, 15, 20, 30),
+            bfloat16=True,
+            compile=True,
         ),
+        guidance_scale=1.2,
     ),
     # One epoch: benchmarks/ninety.md has the reasons for Muon and the weights of the loss.
     "sprint": Profile(

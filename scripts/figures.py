@@ -131,6 +131,15 @@ def grids_over_epochs() -> Picture:
     return image_grid(rows, alt, columns=2 * len(names), row_titles=[f"epoch {n}" for n in snapshots], size=0.5)
 
 
+def full_stages() -> Picture:
+    """A digit of each label at four stages of training: by the larger network, and by laptop's beside it."""
+    snapshots = load_snapshots("full")
+    rows = torch.cat([torch.cat([images[:10], images[20:30]]) for images in snapshots.values()])
+    alt = "Digits 0 to 9 from the same noise at four stages of training: full at the left, laptop's network beside it."
+    titles = [f"{count:,} images" for count in snapshots]
+    return image_grid(rows, alt, columns=20, row_titles=titles, size=0.5)
+
+
 def injection() -> Picture:
     """Where time and label enter the network, from one pass through the shipped weights."""
     network, shapes, told = load_pretrained().model, {}, {}
@@ -282,6 +291,7 @@ FIGURES: dict[str, Callable[[], Picture]] = {
     "steps_and_quality": steps_and_quality,
     "guidance_and_quality": guidance_and_quality,
     "failures": failures,
+    "full_stages": full_stages,
 }
 VECTOR = {  # the others are pictures of pixels
     "forward_code", "training_code", "sampling_code", "injection", "learning_curve", "metrics_over_epochs",

@@ -9,7 +9,7 @@ import torch
 from conftest import ROOT
 
 from diffusion_lib.profiles import PROFILES
-from diffusion_lib.training import load_snapshots
+from diffusion_lib.training import load_snapshots, load_tensors
 from diffusion_lib.unet import UNet
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -97,3 +97,92 @@ def test_memorisation_keeps_each_size_and_writes_when_all_are_there(tmp_path, mo
     assert numbers["command"].endswith("--steps 7")
     run("--steps", "8", "--sizes", "10")
     assert measured[4:] == [(10, 8)]
+
+
+def test_ninety_seconds_are_told_as_measured():
+    import ninety
+
+    found = ninety.summaries()
+    table = ninety.TABLE.read_text(encoding="utf-8")
+    scales = sorted({scale for row in found if row["seconds"] == 90 for scale in row["scales"]})
+    assert all(ninety.line(row, scales) in table for row in found if row["seconds"] == 90)
+    assert json.loads(ninety.NUMBERS.read_text(encoding="utf-8"))["rows"] == found
+
+
+def test_seeds_are_averaged_and_a_scale_that_one_lacks_is_left_out():
+    import ninety
+
+    one = {"cost": 1.0, "images": 10, "held_out_loss": 0.1, "agreement_1": 0.5, "spread_1": 0.8}
+    two = one | {"images": 20, "agreement_1": 0.7, "agreement_1.5": 0.9, "spread_1.5": 0.7}
+    found = ninety.summary([one, two])
+    assert found["images"] == 15
+    assert list(found["scales"]) == ["1"]
+    assert found["scales"]["1"]["agreement"] == pytest.approx(0.6)
+    assert found["scales"]["1"]["low"] < 0.6 < found["scales"]["1"]["high"]
+
+
+def test_a_plan_has_as_many_images_as_it_is_given():
+    import ninety
+    from ninety_rows import ROWS
+
+    for row in ROWS.values():
+        steps = ninety.plan(row, 6400)
+        assert 6400 - 128 < sum(size for size, _ in steps) <= 6400
+        small = sum(size for size, small in steps if small)
+        assert small == pytest.approx(row.small_first * 6400, abs=64)
+
+
+@pytest.fixture
+def small_run(tmp_path, monkeypatch, stand_in):
+    """benchmarks/full.py with one row, of a small network, that keeps a checkpoint after every step."""
+    import full
+
+    tiny = {"width": 8, "time_dim": 8, "context_dim": 8}
+    monkeypatch.setattr(full, "ROWS", {"small": full.Row("", unet=tiny, train=full.RECIPE)})
+    monkeypatch.setattr(full, "RUNS", tmp_path)
+    monkeypatch.setattr(full, "EVERY", -1)
+    monkeypatch.setattr(full, "NOTE", 2)
+    monkeypatch.setattr(full, "load_digits", lambda _: stand_in)
+    return full
+
+
+def test_a_budget_that_was_interrupted_ends_as_the_unbroken_one(small_run, tmp_path, monkeypatch):
+    from diffusion_lib.training.loop import Trainer
+
+    small_run.train("small", float("inf"), 320)
+    whole = load_tensors(tmp_path / "small" / "stage_3.safetensors")[0]
+    notes = (tmp_path / "small" / "history.jsonl").read_text().splitlines()
+    (tmp_path / "small").rename(tmp_path / "unbroken")
+    step, done = Trainer.step, []
+
+    def dies(self, index):
+        done.append(index)
+        if len(done) == 6:
+            raise KeyboardInterrupt
+        return step(self, index)
+
+    monkeypatch.setattr(Trainer, "step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        small_run.train("small", float("inf"), 320)
+    small_run.train("small", float("inf"), 320)
+    again = load_tensors(tmp_path / "small" / "stage_3.safetensors")[0]
+    assert all(torch.equal(again[name], whole[name]) for name in whole)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "small" / "history.jsonl").read_text().splitlines()]
+    assert steps == [json.loads(line)["step"] for line in notes] == [2, 4, 6, 8, 10]
+    assert sorted(path.name for path in tmp_path.glob("small/stage_*")) == [f"stage_{n}.safetensors" for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train"], "needs a row"),
+        (["train", "laptop"], "--seconds or --images"),
+        (["train", "laptop, shipped"], "one of"),
+    ],
+)
+def test_a_budget_that_is_missing_is_told(arguments, words, capsys):
+    import full
+
+    with pytest.raises(SystemExit):
+        full.main(arguments)
+    assert words in capsys.readouterr().err

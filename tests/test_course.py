@@ -51,6 +51,7 @@ def test_it_plans_what_make_would_run(folder):
     assert plan(folder, "lab", PYTHON="py") == made(folder, "lab", "PYTHON=py")
     without_cuda = plan(folder, "setup", CPU="1")
     assert without_cuda == made(folder, "setup", "CPU=1") != plan(folder, "setup")
+    assert plan(folder, "setup", CPU="yes") == without_cuda == made(folder, "setup", "CPU=yes")
     assert sum("--torch-backend=cpu --excludes requirements-cuda.txt" in line for line in without_cuda) == 1
 
 

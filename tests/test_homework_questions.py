@@ -65,7 +65,7 @@ def test_a_question_stands_at_the_end_of_the_section_that_answers_it(release, na
 
 def test_the_notebook_of_the_experiment_lists_what_the_homework_asks():
     [listed] = [text for text in prose(ROOT / "notebooks" / "05_mnist_experiment.ipynb") if "For your write-up" in text]
-    assert listed == for_the_write_up(QUESTIONS, "## 5.11 For your write-up")
+    assert listed == for_the_write_up(QUESTIONS, "## 5.12 For your write-up")
 
 
 def test_students_get_the_rubric_and_never_the_teachers_part(release):

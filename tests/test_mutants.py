@@ -19,7 +19,7 @@ MODULES = set(
     """
     shapes schedules diffusion predictions flow embeddings unet guidance samplers oracles data datasets metrics profiles
     fast training/loop training/recipe training/checkpoints training/history training/processes training/resuming
-    pixels consistency editing latents words showing/player showing/viz
+    training/optimizers pixels consistency editing latents words showing/player showing/viz
     homework/probing homework/probes_loss homework/checks
     grader/lateness grader/testers grader/marking grader/gradebook grader/regrade grader/variants
     grader/sandbox/server grader/sandbox/client grader/sandbox/surroundings

@@ -1,5 +1,6 @@
 """Muon for hidden layers: which weights are its own, and its step against a singular value decomposition."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 from diffusion_lib.profiles import PROFILES, TrainConfig
 from diffusion_lib.training.loop import Trainer
 from diffusion_lib.training.optimizers import Muon, Together, hidden, make_optimizer
+from diffusion_lib.training.recipe import LOSS_WEIGHTS, learning_rate
 from diffusion_lib.unet import UNet
 
 TINY = PROFILES["tiny"]
@@ -82,6 +84,31 @@ def test_gradients_are_forgotten_and_weights_elsewhere_in_memory_refused():
     layer.weight.sum().backward()
     muon.zero_grad()
     assert layer.weight.grad is None
+    layer.weight.data = layer.weight.data.clone()
+    with pytest.raises(ValueError, match="do not move the model"):
+        muon.step()
+
+
+def test_a_network_without_ends_is_told_and_a_shared_weight_moves_once(network):
+    with pytest.raises(ValueError, match="conv_in and conv_out, but got a Linear"):
+        make_optimizer(nn.Linear(3, 3), TrainConfig(muon_rate=1e-2))
+    count = len(hidden(network))
+    network.again = network.down[0].block.conv1
+    network.down[0].block.conv2.weight = network.down[0].block.conv1.weight
+    assert len(hidden(network)) == count - 1
+
+
+def test_a_run_is_taught_with_the_weights_of_its_profile(stand_in):
+    train = replace(TINY.train, loss_weight="half_v")
+    run = Trainer(replace(TINY, train=train), stand_in, stand_in, torch.device("cpu"))
+    assert run.loss is LOSS_WEIGHTS["half_v"]
+
+
+def test_a_run_that_diverged_names_both_rates(stand_in):
+    train = replace(TINY.train, learning_rate=1e-3, muon_rate=5e-3)
+    run = Trainer(replace(TINY, train=train), stand_in, stand_in, torch.device("cpu"))
+    assert run.rates == "0.001, muon_rate 0.005"
+    assert Trainer(TINY, stand_in, stand_in, torch.device("cpu")).rates == "0.002"
 
 
 def test_both_rates_rise_and_fall_together(stand_in):
@@ -91,8 +118,8 @@ def test_both_rates_rise_and_fall_together(stand_in):
         run.set_learning_rate(step)
         muon, adamw = (group["lr"] for group in run.optimizer.param_groups)
         assert muon == pytest.approx(5 * adamw)
-    run.set_learning_rate(3)
-    assert run.optimizer.param_groups[1]["lr"] == pytest.approx(1e-3, rel=0.2)
+        assert adamw == pytest.approx(learning_rate(train, step, run.steps_per_epoch * train.epochs))
+    assert learning_rate(train, 0, 100) < 0.3e-3
 
 
 def test_the_numbers_of_states_run_through_the_parts(network):
@@ -104,7 +131,7 @@ def test_the_numbers_of_states_run_through_the_parts(network):
     assert len(saved) == len(list(network.parameters()))
     assert isinstance(both, Together)
     other = make_optimizer(network, TrainConfig(muon_rate=1e-2))
-    other.load_state_dict({"state": {i: dict(s) for i, s in saved.items()}})
+    other.load_state_dict(copy.deepcopy(both.state_dict()))
     again = other.state_dict()["state"]
     for number, state in saved.items():
         assert all(torch.equal(torch.as_tensor(state[key]), torch.as_tensor(again[number][key])) for key in state)

@@ -34,6 +34,32 @@ def test_the_shipped_weights_are_good_enough():
     assert json.loads((WEIGHTS / "classifier.json").read_text())["test_accuracy"] >= 0.993
 
 
+def test_one_epoch_is_told_as_measured():
+    scores = json.loads((WEIGHTS / "sprint.json").read_text())["scores"]["samples"]
+    told = README.split("Of 1,000 of its digits", 1)[1].split("[Ninety seconds]", 1)[0]
+    shares = (scores["agreement"], scores["agreement_low"], scores["agreement_high"])
+    expected = [*(f"{100 * share:.1f}" for share in shares), "1.3", f"{scores['spread']:.2f}"]
+    assert re.findall(r"\d+\.\d+", told) == expected
+
+
+def test_more_work_per_image_is_told_as_measured():
+    lines = (ROOT / "benchmarks" / "full.jsonl").read_text(encoding="utf-8").splitlines()
+    found = {row["row"]: row for row in map(json.loads, lines) if row["scale"] == 1}
+    told = README.split("whose images cost", 1)[1].split("[All rows]", 1)[0]
+    expected = []
+    for row in (found["full"], found["laptop"], found["laptop, shipped"]):
+        shares = (row["agreement"], row["agreement_low"], row["agreement_high"])
+        expected += [
+            f"{row['held_out_loss']:.4f}",
+            *(f"{100 * share:.1f}" for share in shares),
+            f"{row['frechet']:.0f}",
+        ]
+    assert re.findall(r"\d+\.\d+|\b\d\d\b", told) == expected
+    cost = [found[name]["processor_seconds"] / found[name]["images"] for name in ("full", "laptop")]
+    assert round(cost[0] / cost[1]) == 19
+    assert round(found["full"]["processor_seconds"] / 60) == 110
+
+
 def test_one_look_and_two_are_told_as_measured():
     measured = json.loads((WEIGHTS / "one-step.quality.json").read_text())
     told = README.split("Eight more minutes", 1)[1].split("[Four ways", 1)[0].split("digits drawn", 1)[1]

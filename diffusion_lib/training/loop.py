@@ -25,7 +25,7 @@ from diffusion_lib.schedules import NoiseSchedule, make_schedule
 from diffusion_lib.shapes import check_range
 from diffusion_lib.training.checkpoints import CheckpointError, load_into, load_tensors, save_model, save_tensors
 from diffusion_lib.training.history import History
-from diffusion_lib.training.optimizers import make_optimizer
+from diffusion_lib.training.optimizers import make_optimizer, set_rate
 from diffusion_lib.training.processes import Team, teamwork
 from diffusion_lib.training.recipe import (
     TARGETS,
@@ -63,7 +63,7 @@ class Trainer:
     """A network, its average and its optimiser; one method trains an epoch, two save and restore it all.
 
     What is trained is an argument: ``model``, by default the profile's UNet; ``loss``, called as ``ddpm_loss`` is, by
-    default that of the profile's target; ``draw_t``, by default the profile's timestep sampling.
+    default that of the profile's target and weights; ``draw_t``, by default the profile's timestep sampling.
     """
 
     def __init__(
@@ -155,9 +155,7 @@ class Trainer:
 
     def set_learning_rate(self, step: int) -> None:
         """The rate of this step, 0 ... total - 1, in the optimiser."""
-        rate = learning_rate(self.config, step, self.steps_per_epoch * self.config.epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group.get("times", 1.0) * rate
+        set_rate(self.optimizer, learning_rate(self.config, step, self.steps_per_epoch * self.config.epochs))
 
     def report(self, losses: list[Tensor], done: int, seconds: float, history: History, bar: tqdm) -> None:
         """Write the mean of the last losses into bar and history; stop a run that has diverged."""
@@ -165,11 +163,17 @@ class Trainer:
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss became {loss} in epoch {self.epoch}, step {step}. Lower the learning rate "
-                f"(now {self.config.learning_rate:g}) and start again."
+                f"(now {self.rates}) and start again."
             )
         speed = done * self.config.batch_size / seconds
         bar.set_postfix_str(f"epoch {self.epoch}, loss {loss:.4f}, {speed:,.0f} images/s")
         history.add("steps", {"epoch": self.epoch, "step": step, "loss": loss})
+
+    @property
+    def rates(self) -> str:
+        """The learning rates of the profile, in words."""
+        muon = self.config.muon_rate
+        return f"{self.config.learning_rate:g}" + (f", muon_rate {muon:g}" if muon else "")
 
     def close_epoch(self, losses: list[Tensor], seconds: float, history: History) -> None:
         """Write what the epoch came to."""

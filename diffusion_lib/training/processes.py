@@ -3,7 +3,8 @@
     torchrun --nproc-per-node 2 -m diffusion_lib train --profile laptop
 
 Every process draws all that is random for the whole batch, from the same seed, and works on its share. So several
-follow the same loss curve as one, and any number of them may continue a run.
+follow the same loss curve as one, to rounding (Muon's steps are rounded to bfloat16), and any number of them may
+continue a run.
 """
 
 import os

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lib.data import Digits
-from diffusion_lib.diffusion import LabelledModel, ddpm_loss, q_sample
+from diffusion_lib.diffusion import LabelledModel, ddpm_loss
 from diffusion_lib.flow import as_noise, flow_loss
 from diffusion_lib.profiles import TrainConfig
 from diffusion_lib.schedules import NoiseSchedule, Table, amplitude_weights
@@ -80,20 +80,28 @@ TIMESTEP_SAMPLING: dict[str, DrawT] = {"uniform": uniform, "amplitude": weighted
 def half_v(schedule: NoiseSchedule) -> Table:
     """w_t = min(1 / ᾱ_t, 50)^½, of length T: half-way, in the logarithm, from a loss on ε to one on v.
 
-    ‖v − v̂‖² = ‖ε − ε̂‖² / ᾱ_t (Salimans and Ho 2022, appendix D), so 1 / ᾱ_t is v's weight: most at high noise, where
-    the label decides and ε is easy to guess. The limit keeps a few levels from having it all.
+    v = √ᾱ_t ε − √(1 − ᾱ_t) x_0 (Salimans and Ho 2022, appendix D), so ‖v − v̂‖² = ‖ε − ε̂‖² / ᾱ_t: a loss on v weighs
+    more where noise is high. There the label decides, and ε is easy to guess. Beyond ᾱ_t = 1/50 the weight stays the
+    same, lest a few levels have it all.
     """
     return (1 / schedule.alphas_cumprod).clamp(max=50).sqrt()
 
 
 def weighing(weights: Callable[[NoiseSchedule], Table]) -> Loss:
-    """:func:`ddpm_loss` with a weight for each level: E w_t ‖ε − ε_θ(x_t, t)‖², with ``weights(schedule)``, (T,)."""
+    """:func:`ddpm_loss` with a weight for each level, ``weights(schedule)``, (T,): E w_t ‖ε − ε_θ(x_t, t)‖².
+
+    A mean over pixels and images, as there; the weights are taken as they are, and need not be 1 on average.
+    """
 
     def loss(
         model: LabelledModel, schedule: NoiseSchedule, x_start: Images, label: Labels, *, t: Timesteps, noise: Images
     ) -> Tensor:
-        guess = model(q_sample(schedule, x_start, t, noise), t, label)
-        return (weights(schedule)[t].to(guess) * (guess - noise).square().flatten(1).mean(1)).mean()
+        def louder(x_t: Images, t: Timesteps, label: Labels | None = None) -> Images:
+            """The model's guess, with √w_t times its error."""
+            guess = model(x_t, t, label)
+            return torch.lerp(noise, guess, weights(schedule)[t].sqrt().to(guess).view(-1, 1, 1, 1))
+
+        return ddpm_loss(louder, schedule, x_start, label, t=t, noise=noise)
 
     return loss
 
