@@ -22,7 +22,6 @@ import tempfile
 import threading
 import time
 import traceback
-import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -209,9 +208,6 @@ def run(job, path):
     os.chdir(job["cwd"])
     os.environ.clear()
     os.environ.update(job["env"])
-    errors = [known for known in warnings.filters if known[0] == "error"]  # a new interpreter has none
-    for _, _, category, _, _ in errors:
-        warnings.simplefilter("default", category)
     listed = [str(Path(entry).resolve()) for entry in job["env"].get("PYTHONPATH", "").split(os.pathsep) if entry]
     kind, *arguments = job["arguments"]
     first = os.getcwd() if kind in ("-m", "-c") else str(Path(kind).resolve().parent)
