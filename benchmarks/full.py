@@ -1,7 +1,7 @@
 """What does a network buy whose images cost more? The larger network, trained for a budget on CPU cores.
 
     python benchmarks/full.py train full --seconds 6600              # continues where it was stopped
-    python benchmarks/full.py train laptop --images 68000            # another row, as many images
+    python benchmarks/full.py train laptop --images 62000            # another row, as many images
     python benchmarks/full.py judge full                             # 500 digits, with guidance and without
     python benchmarks/full.py grids                                  # digits at four stages, for a figure
     python benchmarks/full.py table                                  # write full.md
@@ -40,7 +40,7 @@ from diffusion_lib.training.checkpoints import (
 from diffusion_lib.training.loop import Trainer
 from diffusion_lib.training.optimizers import set_rate
 from diffusion_lib.training.recipe import held_out_loss, weighing
-from diffusion_lib.training.runs import device_name, versions
+from diffusion_lib.training.runs import versions
 
 HERE = Path(__file__).parent
 RUNS, RESULTS = HERE.parent / "runs" / "full", HERE / "full.jsonl"
@@ -48,14 +48,10 @@ TABLE, GRIDS = HERE / "full.md", WEIGHTS / "full.snapshots.safetensors"
 STAGES = (1 / 8, 1 / 4, 1 / 2, 1.0)
 EVERY, NOTE = 1200, 20  # seconds from checkpoint to checkpoint, steps from note to note
 COUNT, SCALES = 500, (1.0, 1.2)
-FULL = {
-    f: getattr(PROFILES["full"].unet, f)
-    for f in ("patch_size", "width", "multipliers", "transformer_stages", "time_dim")
-}
 RECIPE = {"learning_rate": 1e-3, "muon_rate": 5e-3, "batch_size": 32, "warmup_steps": 100}
 LEARNT: dict[str, Any] = {"train": RECIPE, "loss": weighing(quarter_v)}
 ROWS = {
-    "full": Row("three resolutions, no patches, a transformer at each", unet=FULL, **LEARNT),
+    "full": Row("three resolutions, no patches, a transformer at each", unet=vars(PROFILES["full"].unet), **LEARNT),
     "laptop": Row("laptop's network, by the same recipe, as many images", **LEARNT),
     "homework": Row(
         "the homework's design: the three rows below together",
@@ -89,13 +85,9 @@ def train(name: str, seconds: float, images: float) -> None:
         if not math.isfinite(losses[-1]):
             raise FloatingPointError(f"the loss became {losses[-1]} in step {step}")
         if step % NOTE == 0:
-            note(
-                folder,
-                step=step,
-                images=step * size,
-                seconds=round(spent),
-                loss=sum(losses[-NOTE:]) / len(losses[-NOTE:]),
-            )
+            mean = sum(losses) / len(losses)
+            note(folder, step=step, images=step * size, seconds=round(spent), loss=mean)
+            losses = []
         if share >= STAGES[passed]:
             stage(run, folder, passed, step * size, spent)
             passed += 1
@@ -179,12 +171,9 @@ def grids() -> None:
     """Two digits of each label at four stages, without guidance: by the larger network, then by laptop's."""
     label, kept = torch.arange(10).repeat(2), {}
     for number in range(len(STAGES)):
-        drawn, seen = [], 0
-        for name in ("laptop", "full"):
-            model, schedule, known = weights(name, number)
-            drawn.insert(0, generate(model, schedule, label, 50, shape=(1, 28, 28)))
-            seen = known["images"]
-        kept[str(seen)] = to_bytes(torch.cat(drawn))
+        both = [weights(name, number) for name in ("full", "laptop")]
+        drawn = [generate(model, schedule, label, 50, shape=(1, 28, 28)) for model, schedule, _ in both]
+        kept[str(both[0][2]["images"])] = to_bytes(torch.cat(drawn))
     save_tensors(GRIDS, kept, {"labels": label.tolist()})
 
 
@@ -209,7 +198,7 @@ take 25 points of agreement without guidance, all three together 56: more than t
 Scores of 500 digits, 50 DDIM steps (eta = 1), and of as many real ones; the range is a 95 % interval (Wilson). The loss
 is over 1,000 held-out digits, each t as often as any other; with T = 500 the levels are others, and so is the loss.
 
-Machine: {device}, torch {torch}.
+Trained with one thread of an x86_64 CPU with AVX-512, torch {torch}.
 Commands: `python benchmarks/full.py train full --seconds 6600` (all but the first 1,200 seconds), `train` of another
 row with `--images {images}`, `judge` of each row, then `grids` and `table`.
 
@@ -240,8 +229,7 @@ def table() -> str:
     judge = Judge(load_classifier(), test=load_digits("test"), train=load_digits("train"), neighbours=1)
     lines.append(f"| real digits | | | | | | {told(judge.floor(COUNT))}")
     images = next(r["images"] for r in records() if r["row"] == "full")
-    device = device_name(torch.device("cpu"))
-    return HEAD.format(device=device, torch=versions()["torch"], images=images) + "\n".join(lines) + "\n"
+    return HEAD.format(torch=versions()["torch"], images=images) + "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> None:

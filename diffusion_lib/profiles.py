@@ -223,7 +223,7 @@ SMALL = UNetConfig(patch_size=2, width=32, multipliers=(1, 2), transformer_stage
 # The same network for pages of four digits: it reads prompts of five words, of a vocabulary of twelve.
 PAGES = replace(SMALL, image_size=(56, 56), num_classes=12, prompt_words=5)
 
-# How they are taught: timesteps even in amplitude teach the label sooner, for less spread (benchmarks/ablation.md).
+# How they are taught: timesteps even in amplitude teach the label sooner, at less spread lost (benchmarks/ablation.md).
 RECIPE = TrainConfig(
     learning_rate=4e-3, warmup_steps=200, decay="cosine", label_dropout=0.1, timestep_sampling="amplitude"
 )
