@@ -17,7 +17,7 @@ from typing import Any
 
 from diffusion_lib.homework.checks import LAYERS, NOT_WRITTEN, Verdict, explained, judge
 from diffusion_lib.homework.exercises import Assignment, Exercise, get, tests_name, tree
-from diffusion_lib.homework.finding import parsed
+from diffusion_lib.homework.finding import definitions, parsed
 from diffusion_lib.homework.formerly import former_imports
 from diffusion_lib.homework.records import Record
 from grader.archives import walk
@@ -26,7 +26,7 @@ from grader.likeness import fingerprint
 from grader.reading import no_python, read
 from grader.recording import kept_record
 from grader.runs import summary
-from grader.sandbox.client import Sandbox
+from grader.sandbox.client import Ran, Sandbox
 from grader.tables import write_whole
 from grader.testers import grade_tests
 
@@ -153,20 +153,34 @@ def _verdict(hand_in: HandIn, name: str, assignment: Assignment, record: Record,
 
 
 def _run(hand_in: HandIn, exercise: Exercise, assignment: Assignment, record: Record, sandbox: Sandbox) -> Verdict:
-    """As it runs at home; where that is not right, among the library's functions, so that no mistake counts twice."""
+    """As it runs at home; where that is not right, among the library's functions, so that no mistake counts twice.
+
+    The latter first where another function of the hand-in has no end: it is not waited for again.
+    """
     verdicts = []
-    for given in (False, True):
-        ran = sandbox.run(exercise.name, hand_in.sources[exercise.path], hand_in.beside, given=given)
+    for given in (True, False) if hand_in.ends else (False, True):
+        source = hand_in.sources[exercise.path]
+        ran = sandbox.run(exercise.name, source, hand_in.beside, given=given)
         hand_in.notes += [note for note in ran.notes if note not in hand_in.notes]
         if ran.seen is None:
             verdicts.append(Verdict(exercise.name, False, problem=ran.problem))
+            hand_in.ends = True
             if ran.stuck:
                 hand_in.is_stuck(exercise.path, ran.problem)
-            break
+            if ran.stuck or _its_own(ran, exercise, source):
+                break
+            continue
         verdicts.append(judge(exercise, ran.seen, record))
         if verdicts[-1].passed:
             break
     return max(reversed(verdicts), key=lambda verdict: (credit(verdict, 1.0, assignment), not verdict.problem))
+
+
+def _its_own(ran: Ran, exercise: Exercise, source: str) -> bool:
+    """Was it the exercise's own function that had no end, and none that it calls?"""
+    file, line = ran.where or ("", 0)
+    functions = definitions(parsed(source), exercise.attribute) if file == exercise.path else []
+    return any(f.lineno <= line <= (f.end_lineno or f.lineno) for f in functions)
 
 
 TELL = {

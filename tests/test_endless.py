@@ -93,6 +93,37 @@ def test_a_function_that_does_not_end_is_still_a_wrong_one(monkeypatch):
         assert sandbox.run("q_sample", forged).stuck  # nobody waits for what is in that pipe
 
 
+@pytest.mark.parametrize(
+    ("body", "asked"),
+    [
+        ("while True:\n    pass", 2),  # the line says whose fault it is: so it is waited for once
+        ("import time\ntime.sleep(10**6)", 2),
+        ("import os\nos._exit(0)", 3),
+        ("import ctypes\nctypes.string_at(0)", 3),
+    ],
+)
+def test_whoever_calls_a_function_without_an_end_is_not_to_blame(tmp_path, monkeypatch, assignment, body, asked):
+    jobs, run = [], Sandbox.run
+    monkeypatch.setattr(client, "SECONDS", 1)
+    monkeypatch.setattr(Sandbox, "run", lambda *job, **how: jobs.append(job) or run(*job, **how))
+    (tmp_path / "in").mkdir()
+    zipped(tmp_path / "in", "student", {FILE: student_source(q_sample=body)})
+    both = replace(assignment, exercises={"q_sample": 1, "ddpm_loss": 2})
+    [(result, _)] = grade(tmp_path / "in", tmp_path / "out", both)
+    assert result.exercises["q_sample"]["points"] == 0
+    assert result.exercises["ddpm_loss"]["points"] == 2
+    assert len(jobs) == asked
+
+
+def test_a_function_that_calls_one_without_an_end_is_asked_again(tmp_path, monkeypatch, assignment):
+    monkeypatch.setattr(client, "SECONDS", 1)
+    (tmp_path / "in").mkdir()
+    zipped(tmp_path / "in", "student", {FILE: student_source(q_sample="while True:\n    pass")})
+    other_way_round = replace(assignment, exercises={"ddpm_loss": 2, "q_sample": 1})
+    [(result, _)] = grade(tmp_path / "in", tmp_path / "out", other_way_round)
+    assert {name: entry["points"] for name, entry in result.exercises.items()} == {"ddpm_loss": 2, "q_sample": 0}
+
+
 def watched(monkeypatch, tmp_path, clock):
     """What a watch says of a child seen in turn as ``clock`` tells: seconds gone by, processor time, asleep."""
     job = {"scratch": str(tmp_path), "loading": 60, "asleep": 30, "seconds": 10, "longest": 600}

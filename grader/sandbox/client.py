@@ -56,6 +56,7 @@ class Ran:
     problem: str = ""
     notes: list[str] = field(default_factory=list)
     stuck: bool = False  # its file did not finish loading, so no other function of it can be asked either
+    where: tuple[str, int] | None = None  # file and line of the student's at which it was ended, as far as known
 
 
 def lacking() -> str:
@@ -182,7 +183,9 @@ class Sandbox:
     def _observed(self, scratch: Path, files: Mapping[str, str], job: dict[str, Any], server: str) -> tuple[str, Ran]:
         ended = self._ask(server, job | self._furnished(scratch, files, job["source"]))
         if ended.startswith(ENDLESS):
-            return ended, Ran(None, endless(ended, "It", SECONDS, scratch), stuck=ended.startswith("loading"))
+            where = _where(scratch)
+            problem = endless(ended, "It", SECONDS, where)
+            return ended, Ran(None, problem, stuck=ended.startswith("loading"), where=where)
         return ended, self._answer(scratch / "answer.safetensors", ended)
 
     def _tried(self, scratch: Path, exercise: str, files: Mapping[str, str], version: str) -> tuple[str, Tried]:
@@ -196,7 +199,7 @@ class Sandbox:
         job = {"tests": exercise, "seconds": TESTS_SECONDS, **{name: str(pipe) for name, pipe in pipes.items()}}
         ended = self._ask("alone", job | self._furnished(scratch, files, TESTS_FILE))
         if ended.startswith(ENDLESS):
-            problem = endless(ended, "They", TESTS_SECONDS, scratch)
+            problem = endless(ended, "They", TESTS_SECONDS, _where(scratch))
             return ended, Tried(problem=problem, stuck=ended.startswith("loading"))
         return ended, read_tried(scratch / "answer.json", ended)
 
@@ -252,9 +255,9 @@ def _give(top: Path, user: int, group: int) -> None:
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def endless(ended: str, who: str, seconds: float, scratch: Path) -> str:
+def endless(ended: str, who: str, seconds: float, where: tuple[str, int] | None) -> str:
     """In words, what did not end, and in which line of the student's it was."""
-    place = _place(scratch)
+    place = f", in line {where[1]} of {where[0]}" if where else ""
     if ended.startswith("loading"):
         spent = f"it slept for {ASLEEP} seconds" if "asleep" in ended else f"it took {LOADING} seconds of work"
         return (
@@ -264,15 +267,15 @@ def endless(ended: str, who: str, seconds: float, scratch: Path) -> str:
     return f"{who} did not end{f', asleep for {ASLEEP}' if 'asleep' in ended else f' within {seconds}'} seconds{place}."
 
 
-def _place(scratch: Path) -> str:
-    """Where the student's code was when it was ended; empty where that is not known."""
+def _where(scratch: Path) -> tuple[str, int] | None:
+    """File and line at which the student's code was when it was ended; None where that is not known."""
     path = scratch / WHERE
     if path.is_symlink() or not path.is_file():
-        return ""
+        return None
     with path.open("rb") as file:
         text = file.read(MOST_TOLD).decode(errors="replace")
     found = re.search(rf'File "{re.escape(str(scratch / "home"))}/([^"]{{1,200}})", line (\d{{1,9}})', text)
-    return f", in line {found[2]} of {found[1]}" if found else ""
+    return (found[1], int(found[2])) if found else None
 
 
 def read_tried(path: Path, ended: str) -> Tried:
