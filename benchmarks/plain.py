@@ -36,17 +36,24 @@ class PlainUpsampleConv(UpsampleConv2d):
         return F.conv2d(F.interpolate(input, scale_factor=2.0), self.weight, self.bias, padding=1)
 
 
-def plain_unet(config: UNetConfig) -> UNet:
-    """The library's network with plain attention, linear layers and upsampling."""
-    network = UNet(config)
+PLAIN: dict[type[nn.Module], type[nn.Module]] = {
+    Attention: PlainAttention,
+    TokenLinear: nn.Linear,
+    UpsampleConv2d: PlainUpsampleConv,
+}
+
+
+def rewrite(network: nn.Module, *kinds: type[nn.Module]) -> nn.Module:
+    """The same network with the layers of these kinds written plainly."""
     for module in network.modules():
-        if type(module) is Attention:
-            module.__class__ = PlainAttention
-        elif type(module) is TokenLinear:
-            module.__class__ = nn.Linear
-        elif type(module) is UpsampleConv2d:
-            module.__class__ = PlainUpsampleConv
+        if type(module) in kinds:
+            module.__class__ = PLAIN[type(module)]
     return network
+
+
+def plain_unet(config: UNetConfig) -> nn.Module:
+    """The library's network with plain attention, linear layers and upsampling."""
+    return rewrite(UNet(config), *PLAIN)
 
 
 class PlainTrainer:

@@ -141,7 +141,7 @@ def _run_folder(profile: str, data: str) -> Path:
 
 @app.command()
 def train(
-    profile: Annotated[str, typer.Option(help="tiny, laptop, full or flow.")] = "laptop",
+    profile: Annotated[str, typer.Option(help="tiny, laptop, sprint, full or flow.")] = "laptop",
     data: Annotated[str, typer.Option(help=f"What to learn: {DATA}.")] = "mnist",
     size: Annotated[str | None, typer.Option(help="Side of a folder's images, or HEIGHTxWIDTH; by default 32.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/PROFILE[-DATA].")] = None,

@@ -116,6 +116,7 @@ def test_nothing_private_or_foreign_is_committed():
         ("the same network, written plainly", "plain"),
         ("diffusers, nearest size", "diffusers"),
         ("denoising-diffusion-pytorch, nearest size", "denoising-diffusion-pytorch"),
+        ("smalldiffusion, nearest size", "smalldiffusion"),
     ],
 )
 def test_the_speeds_are_those_of_the_bench(line, code):
