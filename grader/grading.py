@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -26,7 +27,7 @@ from grader.likeness import fingerprint
 from grader.reading import no_python, read
 from grader.recording import kept_record
 from grader.runs import summary
-from grader.sandbox.client import Ran, Sandbox
+from grader.sandbox.client import ENDLESS, Ran, Sandbox
 from grader.tables import write_whole
 from grader.testers import grade_tests
 
@@ -155,32 +156,40 @@ def _verdict(hand_in: HandIn, name: str, assignment: Assignment, record: Record,
 def _run(hand_in: HandIn, exercise: Exercise, assignment: Assignment, record: Record, sandbox: Sandbox) -> Verdict:
     """As it runs at home; where that is not right, among the library's functions, so that no mistake counts twice.
 
-    The latter first where another function of the hand-in has no end: it is not waited for again.
+    The other way round where a function of the hand-in is known to give no answer: this one may call it.
     """
-    verdicts = []
-    for given in (True, False) if hand_in.ends else (False, True):
-        source = hand_in.sources[exercise.path]
-        ran = sandbox.run(exercise.name, source, hand_in.beside, given=given)
+    verdicts: dict[bool, Verdict] = {}
+    for given in (True, False) if hand_in.unanswered else (False, True):
+        ran = sandbox.run(exercise.name, hand_in.sources[exercise.path], hand_in.beside, given=given)
         hand_in.notes += [note for note in ran.notes if note not in hand_in.notes]
         if ran.seen is None:
-            verdicts.append(Verdict(exercise.name, False, problem=ran.problem))
-            hand_in.ends = True
+            verdicts[given] = Verdict(exercise.name, False, problem=ran.problem)
             if ran.stuck:
                 hand_in.is_stuck(exercise.path, ran.problem)
-            if ran.stuck or _its_own(ran, exercise, source):
+            hand_in.unanswered |= bool(ran.ended)
+            if not _elsewhere(ran, exercise, hand_in.sources[exercise.path]):
                 break
             continue
-        verdicts.append(judge(exercise, ran.seen, record))
-        if verdicts[-1].passed:
+        verdicts[given] = judge(exercise, ran.seen, record)
+        if verdicts[given].passed:
             break
-    return max(reversed(verdicts), key=lambda verdict: (credit(verdict, 1.0, assignment), not verdict.problem))
+    # of two that are worth the same, the one among the library's functions says more, and of two problems the other
+    return max(
+        (verdicts[given] for given in (False, True) if given in verdicts),
+        key=lambda v: (credit(v, 1.0, assignment), not v.problem, (v is verdicts.get(True)) != bool(v.problem)),
+    )
 
 
-def _its_own(ran: Ran, exercise: Exercise, source: str) -> bool:
-    """Was it the exercise's own function that had no end, and none that it calls?"""
+def _elsewhere(ran: Ran, exercise: Exercise, source: str) -> bool:
+    """Was it, as far as is known, another function that gave no answer, for which the library's can stand in?"""
+    if not ran.ended.startswith(ENDLESS):
+        return bool(ran.ended)  # nothing tells where a program was ended; but that is soon asked again
     file, line = ran.where or ("", 0)
-    functions = definitions(parsed(source), exercise.attribute) if file == exercise.path else []
-    return any(f.lineno <= line <= (f.end_lineno or f.lineno) for f in functions)
+    if file != exercise.path:
+        return file.startswith("diffusion_lib/") and (tree() / file).is_file()
+    inside = {name for name in vars(import_module(exercise.module)) for f in definitions(parsed(source), name)
+              if f.lineno <= line <= (f.end_lineno or line)}  # fmt: skip
+    return bool(inside - {exercise.attribute})
 
 
 TELL = {

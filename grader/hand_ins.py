@@ -40,7 +40,7 @@ class HandIn:
     in_notebooks: dict[str, str] = field(default_factory=dict)  # function -> the notebook that defines it
     unclear: list[str] = field(default_factory=list)  # files any of which might be meant
     stuck: dict[str, str] = field(default_factory=dict)  # names as in sources -> why the file never finished loading
-    ends: bool = False  # has a function of it ended what ran it, or never come to an end?
+    unanswered: bool = False  # has a function of it never come to an end, or ended the program?
     unclear_code: bool = False  # is a function written where it is not graded?
     notes: list[str] = field(default_factory=list)  # the student may read them
     for_teacher: list[str] = field(default_factory=list)  # may name other students

@@ -1,4 +1,4 @@
-"""Files that never finish loading: they are ended, the line is told, nobody else waits, and nothing becomes a 0."""
+"""Files that never finish loading, and functions that never end: the line is told, and nobody else pays for it."""
 
 import csv
 from dataclasses import replace
@@ -98,7 +98,10 @@ def test_a_function_that_does_not_end_is_still_a_wrong_one(monkeypatch):
     [
         ("while True:\n    pass", 2),  # the line says whose fault it is: so it is waited for once
         ("import time\ntime.sleep(10**6)", 2),
+        ("return forever()", 2),  # a helper that the library does not have
+        ("import os\nos.remove('where')\nwhile True:\n    pass", 2),  # no line: not waited for again either
         ("import os\nos._exit(0)", 3),
+        ("import sys\nsys.exit()", 3),
         ("import ctypes\nctypes.string_at(0)", 3),
     ],
 )
@@ -107,12 +110,23 @@ def test_whoever_calls_a_function_without_an_end_is_not_to_blame(tmp_path, monke
     monkeypatch.setattr(client, "SECONDS", 1)
     monkeypatch.setattr(Sandbox, "run", lambda *job, **how: jobs.append(job) or run(*job, **how))
     (tmp_path / "in").mkdir()
-    zipped(tmp_path / "in", "student", {FILE: student_source(q_sample=body)})
+    helper = "\n\ndef forever():\n    while True:\n        pass\n"
+    zipped(tmp_path / "in", "student", {FILE: student_source(q_sample=body) + helper})
     both = replace(assignment, exercises={"q_sample": 1, "ddpm_loss": 2})
     [(result, _)] = grade(tmp_path / "in", tmp_path / "out", both)
-    assert result.exercises["q_sample"]["points"] == 0
-    assert result.exercises["ddpm_loss"]["points"] == 2
+    assert {name: entry["points"] for name, entry in result.exercises.items()} == {"q_sample": 0, "ddpm_loss": 2}
     assert len(jobs) == asked
+
+
+def test_a_file_that_cannot_be_loaded_is_asked_once_for_each_exercise(tmp_path, monkeypatch, assignment):
+    jobs, run = [], Sandbox.run
+    monkeypatch.setattr(Sandbox, "run", lambda *job, **how: jobs.append(job) or run(*job, **how))
+    (tmp_path / "in").mkdir()
+    zipped(tmp_path / "in", "student", {FILE: SOLUTION + "raise ValueError('mine')\n"})
+    [(result, _)] = grade(tmp_path / "in", tmp_path / "out", assignment)
+    assert result.points == 0
+    assert len(jobs) == len(result.exercises) == 2
+    assert all("ValueError: mine" in entry["lines"][0] for entry in result.exercises.values())
 
 
 def test_a_function_that_calls_one_without_an_end_is_asked_again(tmp_path, monkeypatch, assignment):

@@ -21,7 +21,7 @@ from diffusion_lib.homework.probing import Observation
 from diffusion_lib.homework.records import RECORD_FILE
 from diffusion_lib.homework.testing import Raised
 from grader.holder import Holder
-from grader.sandbox.server import APART, SAFE, UNSAFE, WHERE
+from grader.sandbox.server import APART, LOADED, SAFE, UNSAFE, WHERE
 from grader.trees import copy_package
 
 ROOM = Path(__file__).parent
@@ -56,6 +56,7 @@ class Ran:
     problem: str = ""
     notes: list[str] = field(default_factory=list)
     stuck: bool = False  # its file did not finish loading, so no other function of it can be asked either
+    ended: str = ""  # how, where the function was called and nothing came back; as of server.wait
     where: tuple[str, int] | None = None  # file and line of the student's at which it was ended, as far as known
 
 
@@ -185,8 +186,13 @@ class Sandbox:
         if ended.startswith(ENDLESS):
             where = _where(scratch)
             problem = endless(ended, "It", SECONDS, where)
-            return ended, Ran(None, problem, stuck=ended.startswith("loading"), where=where)
-        return ended, self._answer(scratch / "answer.safetensors", ended)
+            if ended.startswith("loading"):
+                return ended, Ran(None, problem, stuck=True)
+            return ended, Ran(None, problem, ended=ended, where=where)
+        ran = self._answer(scratch / "answer.safetensors", ended)
+        if ran.seen is None and (scratch / LOADED).exists():
+            ran.ended = ended
+        return ended, ran
 
     def _tried(self, scratch: Path, exercise: str, files: Mapping[str, str], version: str) -> tuple[str, Tried]:
         pipes = {name: scratch / name for name in ("calls", "answers")}
