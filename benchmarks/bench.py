@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contenders import ALL, UNDO
+from contenders import ALL, GIVEN_BACK, UNDO
 from plain import check_equal
 from torch.utils.data import DataLoader
 
@@ -99,8 +99,8 @@ def beside_ours(
 ) -> dict[str, tuple[list[float], dict[str, float], float]]:
     """Seconds of each step, size, and time in multiples of ours, of which each row has a race of its own.
 
-    Two processes at a time: three more that only waited, and held their memory, made plain's step 1.9 times as long,
-    and ours no longer. Plain hands its memory back after each tensor, and asks for it again.
+    Two processes at a time: beside three more that only wait and hold their memory, plain's step takes longer, and ours
+    hardly (``where.py memory``).
     """
     found: dict[str, tuple[list[float], dict[str, float], float]] = {"ours": ([], {}, 1.0)}
     for name in others or ["ours"]:
@@ -129,7 +129,7 @@ def train_rows(
 
 def undone_rows(rounds: int) -> list[str]:
     """The larger network's step with one thing undone that makes it faster, and its time beside the whole one."""
-    found = beside_ours("full", 64, rounds, [*UNDO, ALL])
+    found = beside_ours("full", 64, rounds, [*UNDO, GIVEN_BACK, ALL])
     return [f"| {name} | {ratio:.2f} |" for name, (_, _, ratio) in found.items() if name != "ours"]
 
 
@@ -329,7 +329,7 @@ def section(title: str, columns: list[str], rows: list[str]) -> list[str]:
     return ["", f"## {title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows]
 
 
-def main(out: Path, steps_alone: bool) -> None:
+def main(out: Path | None, steps_alone: bool) -> None:
     keep_memory()
     train, test, ceiling = load_digits("train"), load_digits("test"), ceilings()
     command = "python benchmarks/bench.py --steps" if steps_alone else "make bench"
@@ -338,14 +338,15 @@ def main(out: Path, steps_alone: bool) -> None:
 
     def add(part: list[str]) -> None:  # written at once, so that a later failure loses nothing that was measured
         lines.extend(part)
-        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if out:
+            out.write_text("\n".join(lines) + "\n", encoding="utf-8")
         print("\n".join(part), flush=True)
 
     add(head(ceiling, train.source, max(check_equal(config) for config in configs), command))
     add(train_rows("laptop", 64, 30, ceiling["convolution"]))
     narrow = ["ours, bfloat16"] if likes_bfloat16(CPU) else []
     add(train_rows("full", 64, 7, ceiling["convolution"], OTHERS + narrow))
-    add(section("What makes the step of `full` faster", ["undone", "time, ours = 1"], undone_rows(5)))
+    add(section("The step of `full` with what makes it faster undone", ["undone", "time, ours = 1"], undone_rows(5)))
     if not steps_alone:
         peak = "Peak memory of a process that trains, GiB"
         cost = ["doubled", "seconds", "exponent", "of the last doubling"]
@@ -359,7 +360,7 @@ def main(out: Path, steps_alone: bool) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure speed beside what people would use instead.")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "bench.md")
+    parser.add_argument("--out", type=Path, help="the file to write; bench.md, or with --steps none")
     parser.add_argument("--steps", action="store_true", help="the training step alone")
     options = parser.parse_args()
-    main(options.out, options.steps)
+    main(options.out or (None if options.steps else ROOT / "benchmarks" / "bench.md"), options.steps)

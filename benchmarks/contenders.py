@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffusion_lib.data import Digits, load_digits
-from diffusion_lib.fast import TokenLinear, UpsampleConv2d
+from diffusion_lib.fast import TokenLinear, UpsampleConv2d, keep_memory
 from diffusion_lib.profiles import PROFILES, UNetConfig
 from diffusion_lib.training import loop
 from diffusion_lib.training.loop import Trainer
@@ -36,11 +36,20 @@ def ours(
     profile_name: str, digits: Digits, batch: int, device: torch.device, bfloat16: bool = False
 ) -> tuple[Step, Probe]:
     """The library's own step; on a CPU in float32, unless ``bfloat16`` is asked for."""
+    return stepping(our_trainer(profile_name, digits, batch, device, bfloat16))
+
+
+def our_trainer(profile_name: str, digits: Digits, batch: int, device: torch.device, bfloat16: bool = False) -> Trainer:
+    """The library's trainer; AdamW alone, and all labels, for the others have neither Muon nor a null label."""
     profile, narrow = PROFILES[profile_name], bfloat16 or device.type == "cuda"
     even = {"label_dropout": 0.0, "timestep_sampling": "uniform", "muon_rate": None}
     profile = replace(profile, train=replace(profile.train, batch_size=batch, bfloat16=narrow, **even))
-    trainer = Trainer(profile, digits, digits, device)
-    count = len(trainer.train_digits)
+    return Trainer(profile, digits, digits, device)
+
+
+def stepping(trainer: Trainer) -> tuple[Step, Probe]:
+    """Steps on random images."""
+    count, batch, device = len(trainer.train_digits), trainer.config.batch_size, trainer.device
     step = lambda: trainer.step(torch.randint(0, count, (batch,), device=device))  # noqa: E731
     return step, (trainer.model, lambda: trainer.model(*one_image(device)))
 
@@ -50,24 +59,29 @@ UNDO: dict[str, Callable[[nn.Module], Any]] = {
     "token layers as matrix products": lambda model: rewrite(model, TokenLinear),
     "the larger image made before its convolution": lambda model: rewrite(model, UpsampleConv2d),
     "channels first in memory": lambda model: model.to(memory_format=torch.contiguous_format),
-    "freed memory given back to the system": lambda model: model,  # before the trainer is made, see below
 }
-ALL = "all five"
+KEPT = "plain, memory kept"
+GIVEN_BACK, ALL = "freed memory given back to the system", "all five"
 
 
-def undone(what: str, profile_name: str, digits: Digits, batch: int, device: torch.device) -> tuple[Step, Probe]:
-    """The library's own step with one thing that makes it faster undone."""
-    parts = list(UNDO) if what == ALL else [what]
-    if "freed memory given back to the system" in parts:
+def undone(what: str, profile_name: str, digits: Digits, batch: int, device: torch.device) -> Trainer:
+    """The library's trainer with one thing that makes its step faster undone, or all."""
+    if what in (GIVEN_BACK, ALL):
         loop.keep_memory = lambda: None
-    step, (model, probe) = ours(profile_name, digits, batch, device)
-    for part in parts:
-        UNDO[part](model)
-    return step, (model, probe)
+    trainer = our_trainer(profile_name, digits, batch, device)
+    for part, undo in UNDO.items():
+        if what in (part, ALL):
+            undo(trainer.model)
+            undo(trainer.average)
+    return trainer
 
 
-def plain(profile_name: str, digits: Digits, batch: int, device: torch.device) -> tuple[Step, Probe]:
-    """The same network and step as a starter code has them."""
+def plain(
+    profile_name: str, digits: Digits, batch: int, device: torch.device, keep: bool = False
+) -> tuple[Step, Probe]:
+    """The same network and step as a starter code has them; ``keep``: but for memory, which is kept as ours is."""
+    if keep:
+        keep_memory()
     trainer = PlainTrainer(PROFILES[profile_name].unet, *digits[:], batch, device)
     return trainer.step, (trainer.model, lambda: trainer.model(*one_image(device)))
 
@@ -183,9 +197,10 @@ def main() -> None:
     name, profile, batch, device = sys.argv[1], sys.argv[2], int(sys.argv[3]), torch.device(sys.argv[4])
     torch.manual_seed(0)
     make = {
-        "ours": ours, "ours, bfloat16": partial(ours, bfloat16=True), "plain": plain, "diffusers": diffusers,
+        "ours": ours, "ours, bfloat16": partial(ours, bfloat16=True), "plain": plain, KEPT: partial(plain, keep=True),
+        "diffusers": diffusers,
         "denoising-diffusion-pytorch": lucidrains, "smalldiffusion": smalldiffusion,
-        **{what: partial(undone, what) for what in (*UNDO, ALL)},
+        **{what: lambda *job, what=what: stepping(undone(what, *job)) for what in (*UNDO, GIVEN_BACK, ALL)},
     }[name]  # fmt: skip
     step, (model, forward) = make(profile, load_digits("train", device).take(max(4096, batch)), batch, device)
     print("ready", flush=True)

@@ -1,5 +1,6 @@
 """What benchmarks/ninety.py compares: the ``laptop`` recipe, one change in each row, and the reason for it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from diffusion_lib.diffusion import ddpm_loss, q_sample
 from diffusion_lib.predictions import amplitudes, prediction_loss
 from diffusion_lib.profiles import PROFILES, Profile, UNetConfig
 from diffusion_lib.schedules import NoiseSchedule, amplitude_weights
-from diffusion_lib.training.recipe import DrawT, Loss, half_v, weighing, weighted
+from diffusion_lib.training.recipe import TIMESTEP_SAMPLING, DrawT, Loss, half_v, weighing, weighted
 from diffusion_lib.unet import Stage, UNet
 
 LAPTOP = PROFILES["laptop"]
@@ -22,23 +23,32 @@ LAPTOP = PROFILES["laptop"]
 # What a row may change: the loss, called as ``ddpm_loss`` is ------------------------------------------------------
 
 
-def contrastive(strength: float) -> Loss:
+Weights = Callable[[NoiseSchedule], Tensor]
+
+
+def even(schedule: NoiseSchedule) -> Tensor:
+    """All levels alike."""
+    return torch.ones_like(schedule.alphas_cumprod)
+
+
+def contrastive(strength: float, weights: Weights = even) -> Loss:
     """Contrastive flow matching (Stoica et al. 2025): away from the target of another image of the batch.
 
-    In terms of v the other target is v' = a ε' − s x_0'. At this x_t it is the noise s x_t + a v'.
+    In terms of v the other target is v' = a ε' − s x_0'. At this x_t it is the noise s x_t + a v'. Its mean does not
+    hang on the label. So the best answer is ε_c + strength / (1 − strength) (ε_c − that mean): guidance of a kind.
     """
 
     def loss(model: Any, schedule: NoiseSchedule, x_start: Tensor, label: Any, *, t: Tensor, noise: Tensor) -> Tensor:
         a, s = amplitudes(schedule, t, x_start)
         x_t = q_sample(schedule, x_start, t, noise)
         other = s * x_t + a * (a * noise.roll(1, 0) - s * x_start.roll(1, 0))
-        eps = model(x_t, t, label)
-        return (eps - noise).square().mean() - strength * (eps - other).square().mean()
+        eps, weight = model(x_t, t, label), weights(schedule)[t].view(-1, 1, 1, 1)
+        return (weight * ((eps - noise).square() - strength * (eps - other).square())).mean()
 
     return loss
 
 
-def guidance_within(scale: float) -> Loss:
+def guidance_within(scale: float, weights: Weights = even) -> Loss:
     """Guidance trained in (Chen et al. 2025, "Visual Generation Without Guidance").
 
     Not ε_c but (1/w) ε_c + (1 − 1/w) ε_∅ is taught to be the noise. So ε_c becomes what guidance w would make of it.
@@ -49,7 +59,7 @@ def guidance_within(scale: float) -> Loss:
         with torch.no_grad():
             unlabelled = model(x_t, t, None)
         mixed = model(x_t, t, label) / scale + (1 - 1 / scale) * unlabelled
-        return (mixed - noise).square().mean()
+        return (weights(schedule)[t].view(-1, 1, 1, 1) * (mixed - noise).square()).mean()
 
     return loss
 
@@ -64,12 +74,19 @@ def towards_noise(power: float) -> DrawT:
     return weighted(lambda schedule: amplitude_weights(schedule) * v_weight(schedule) ** power)
 
 
-def immiscible(
-    model: Any, schedule: NoiseSchedule, x_start: Tensor, label: Tensor, *, t: Tensor, noise: Tensor
-) -> Tensor:
+def in_turn(u: Tensor) -> Tensor:
+    """One draw for the whole batch, shifted by 1 / B from image to image (Kingma et al. 2021, "Variational")."""
+    return (u[0] + torch.arange(len(u)) / len(u)) % 1
+
+
+def immiscible(inner: Loss) -> Loss:
     """Each image takes the noise near to it, among those drawn for its label (Li et al. 2024)."""
-    far = torch.cdist(x_start.flatten(1), noise.flatten(1)) + 1e6 * (label[:, None] != label)
-    return ddpm_loss(model, schedule, x_start, label, t=t, noise=noise[linear_sum_assignment(far)[1]])
+
+    def loss(model: Any, schedule: NoiseSchedule, x_start: Tensor, label: Any, *, t: Tensor, noise: Tensor) -> Tensor:
+        far = torch.cdist(x_start.flatten(1), noise.flatten(1)) + 1e6 * (label[:, None] != label)
+        return inner(model, schedule, x_start, label, t=t, noise=noise[linear_sum_assignment(far)[1]])
+
+    return loss
 
 
 # ... and the network ----------------------------------------------------------------------------------------------
@@ -128,34 +145,26 @@ class Row:
 
 WIDE = {"patch_size": 4, "width": 64, "multipliers": (1,), "transformer_stages": (0,)}
 MUON = {"muon_rate": 1e-2}
+amplitude = TIMESTEP_SAMPLING["amplitude"]
+BEST = Row("its square root, since spread was lost", train=MUON, loss=weighing(half_v))
 ROWS = {
     "laptop": Row("`laptop`'s recipe in one short run; a warm-up of 100 steps, here and below"),
     "rate 8e-3": Row("twice the learning rate", train={"learning_rate": 8e-3}),
     "batch 32": Row("twice the steps, of half the images", train={"batch_size": 32}),
-    "batch grows": Row("many steps first, averages later", batches=((0.4, 32), (0.6, 128))),
     "EMA 0.99": Row("an average that forgets sooner", train={"ema_decay": 0.99}),
     "dropping 0.05": Row("the label is there more often", train={"label_dropout": 0.05}),
     "label in time": Row("the label reaches every residual block", network=LabelInTime),
-    "label at 14x14": Row("a transformer at the first stage too", unet={"transformer_stages": (0, 1)}),
     "v weight": Row("more weight where the label decides, at high noise", loss=weighing(v_weight)),
     "v": Row("v for noise: the same weights, and another answer", loss=prediction_loss("v"), says="v"),
-    "x_0, patch 4": Row(
-        "1.35 times as many images (ablation.md), if x_0 is easier to say than noise there",
-        unet=WIDE, loss=prediction_loss("x_start"), says="x_start",
-    ),
     "homework": Row(
         "three choices of the homework it grew from: T = 500 with the β of 1,000, one label token, late skips",
         unet={"context_tokens": 1}, schedule={"num_timesteps": 500}, network=SkipsAfter,
     ),
-    "small first": Row("a third of the images at 16 x 16, where one costs less", small_first=0.33),
-    "contrastive": Row("away from other labels' targets", loss=contrastive(0.05)),
-    "guidance within": Row("guidance 1.5 trained in: half the looks of a sample", loss=guidance_within(1.5)),
-    "immiscible": Row("noise near to the image, among its label's", loss=immiscible),
     "Muon": Row("hidden layers by Muon (Jordan et al. 2024), rate 4e-3", train={"muon_rate": 4e-3}),
     "Muon 1e-2": Row("rate 1e-2", train=MUON),
     "Muon 2e-2": Row("rate 2e-2", train={"muon_rate": 2e-2}),
     "Muon, v weight": Row("with more weight at high noise", train=MUON, loss=weighing(v_weight)),
-    "Muon, half v weight": Row("its square root, since spread was lost", train=MUON, loss=weighing(half_v)),
+    "Muon, half v weight": BEST,
     "Muon, quarter v weight": Row("its fourth root", train=MUON, loss=weighing(quarter_v)),
     "Muon, half v weight, label in time": Row(
         "and the label reaches every block", train=MUON, loss=weighing(half_v), network=LabelInTime
@@ -166,5 +175,20 @@ ROWS = {
     "Muon, batch 32": Row("half the batch, 1.7 times the steps", train=MUON | {"batch_size": 32}),
     "Muon, EMA 0.99": Row("an average that forgets sooner", train=MUON | {"ema_decay": 0.99}),
     "Muon, label in time": Row("the label reaches every block", train=MUON, network=LabelInTime),
-    "Muon, contrastive": Row("away from other labels' targets", train=MUON, loss=contrastive(0.05)),
+    "Muon, x_0, patch 4": Row(
+        "fewer, larger tokens: more images a second, if x_0 is easier to say than noise there",
+        train=MUON, unet=WIDE, loss=prediction_loss("x_start"), says="x_start",
+    ),
+    "and contrastive": replace(BEST, why="away from other images' targets", loss=contrastive(0.05, half_v)),
+    "and immiscible": replace(BEST, why="noise near to the image, among its label's", loss=immiscible(BEST.loss)),
+    "and guidance within": replace(
+        BEST, why="guidance 1.3 trained in: half the looks of a sample", loss=guidance_within(1.3, half_v)
+    ),
+    "and small first": replace(BEST, why="a third of the images at 16 x 16, where one costs less", small_first=0.33),
+    "and batch grows": replace(BEST, why="many steps first, averages later", batches=((0.4, 32), (0.6, 128))),
+    "and dropping 0.05": replace(BEST, why="the label is there more often", train=MUON | {"label_dropout": 0.05}),
+    "and label at 14x14": replace(BEST, why="attention at the first stage too", unet={"transformer_stages": (0, 1)}),
+    "and levels in turn": replace(
+        BEST, why="each batch spans all levels", draw_t=lambda schedule, u: amplitude(schedule, in_turn(u))
+    ),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from bench import Contender
-from contenders import ours
+from contenders import KEPT, ours
 from torch.profiler import ProfilerActivity, profile
 
 from diffusion_lib.data import load_digits
@@ -37,7 +37,7 @@ KINDS = {
 
 def kind(name: str) -> str:
     """The kind of work of an operator of torch."""
-    short = name.removeprefix("aten::")
+    short = name.removeprefix("aten::").lower().replace("normal_", "draws")
     return next((k for k, parts in KINDS.items() if any(part in short for part in parts)), "the rest")
 
 
@@ -112,16 +112,20 @@ def in_turn(what: str, pair: list[Callable[[], Any]], images: int, rounds: int =
                 function()
             spent.append((time.perf_counter() - begun) / each)
     plain, other = (images / statistics.median(spent) for spent in seconds)
-    print(f"{what}: {plain:.0f} images a second, compiled {other:.0f}; compiling took {firsts[1]:.0f} s")
+    told = f"compiling took {firsts[1]:.0f} s; {torch.get_num_threads()} threads"
+    print(f"{what}: {plain:.0f} images a second, compiled {other:.0f}; {told}")
 
 
 def memory() -> None:
-    """Seconds of a step of `full`, ours and plain, alone and beside three processes that have made a step and wait."""
-    raced = {name: Contender(name, "full", 64) for name in ("ours", "plain")}
+    """Median seconds of five steps of `full`, without and with three processes that made a step and now wait."""
+    names = ("ours", "plain", KEPT)
     for beside in (0, 3, 0):
         waiting = [Contender("ours", "full", 64) for _ in range(beside)]
-        for name, contender in raced.items():
-            print(f"{name} beside {beside}: " + ", ".join(f"{contender.step():.2f}" for _ in range(5)), flush=True)
+        for name in names:
+            contender = Contender(name, "full", 64)
+            spent = [contender.step() for _ in range(5)]
+            print(f"{name} beside {beside}: {statistics.median(spent):.2f} s", flush=True)
+            contender.end()
         for contender in waiting:
             contender.end()
 

@@ -2,14 +2,19 @@
 
 import json
 import sys
+from itertools import permutations
 from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import ROOT
 
+from diffusion_lib.diffusion import q_sample
+from diffusion_lib.predictions import PREDICTIONS, amplitudes
 from diffusion_lib.profiles import PROFILES
+from diffusion_lib.schedules import make_schedule
 from diffusion_lib.training import load_snapshots, load_tensors
+from diffusion_lib.training.recipe import weighing
 from diffusion_lib.unet import UNet
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -26,15 +31,40 @@ def test_the_plain_network_is_numerically_ours():
 def test_a_contender_steps_in_a_process_of_its_own_and_says_its_size():
     import bench
 
-    found = bench.race("tiny", 16, 2, ["ours", "plain"])
-    seconds, size = found["ours"]
-    assert len(seconds) == 2
+    found = bench.beside_ours("tiny", 16, 2, ["plain", bench.ALL])
+    seconds, size, ratio = found["ours"]
+    assert list(found) == ["ours", "plain", bench.ALL]
+    assert (len(seconds), len(found["plain"][0]), ratio) == (4, 2, 1.0)  # ours raced with each of them
     assert min(seconds) > 0
+    first = sum(seconds[:2]) / 2  # the race with plain
+    assert found["plain"][2] == pytest.approx(sum(found["plain"][0]) / 2 / first)
     assert size["parameters"] == sum(p.numel() for p in UNet(PROFILES["tiny"].unet).parameters())
+    assert found["plain"][1]["flops"] == found[bench.ALL][1]["flops"]
     assert found["plain"][1]["flops"] > size["flops"] > 1e6  # ours upsamples with fewer products
     assert bench.gpu_lines() if torch.cuda.is_available() else "none at hand" in "".join(bench.gpu_lines())
     with pytest.raises(RuntimeError, match="nobody ended before ready"):
         bench.Contender("nobody", "tiny", 16)
+
+
+def test_whatever_is_undone_is_undone_in_the_average_too(monkeypatch, stand_in):
+    import contenders
+
+    def looks(what):
+        kept = []
+        monkeypatch.setattr(contenders.loop, "keep_memory", lambda: kept.append(True))
+        trainer = contenders.undone(what, "tiny", stand_in, 16, torch.device("cpu"))
+        networks = [trainer.model, trainer.ema]
+        kinds = [[type(m) for m in network.modules()] for network in networks]
+        strides = [[p.stride() for p in network.parameters()] for network in networks]
+        assert kinds[0] == kinds[1]
+        assert strides[0] == strides[1]
+        return kept, kinds, strides
+
+    ours = looks("nothing")
+    each = [looks(what) for what in (*contenders.UNDO, contenders.GIVEN_BACK)]
+    assert [one != ours for one in each] == [True] * 5
+    assert [[a != b for a, b in zip(one, ours, strict=True)].count(True) for one in each] == [1] * 5
+    assert all(a != b for a, b in zip(looks(contenders.ALL), ours, strict=True))
 
 
 def test_that_comparison_can_fail(monkeypatch):
@@ -130,6 +160,65 @@ def test_a_plan_has_as_many_images_as_it_is_given():
         assert 6400 - 128 < sum(size for size, _ in steps) <= 6400
         small = sum(size for size, small in steps if small)
         assert small == pytest.approx(row.small_first * 6400, abs=64)
+
+
+@pytest.fixture
+def asked():
+    """Levels, images, labels and noise for a loss, and a model that answers from a table of numbers."""
+    torch.manual_seed(0)
+    schedule, label = make_schedule(PROFILES["laptop"].schedule), torch.tensor([3, 3, 5, 5, 3, 5])
+    x_start, noise, guess = torch.randn(3, 6, 1, 28, 28)
+    given = {"x_start": x_start, "label": label, "t": torch.tensor([0, 10, 400, 700, 900, 999]), "noise": noise}
+    return SimpleNamespace(schedule=schedule, guess=guess, given=given)
+
+
+def test_a_contrasted_loss_pulls_to_one_target_and_pushes_from_anothers(asked):
+    from ninety_rows import contrastive, half_v
+
+    a, s = amplitudes(asked.schedule, asked.given["t"], asked.guess)
+    x_t = q_sample(asked.schedule, asked.given["x_start"], asked.given["t"], asked.given["noise"])
+    v = PREDICTIONS["v"].target(a, s, asked.given["x_start"], asked.given["noise"])
+    other = PREDICTIONS["v"].target(a, s, asked.given["x_start"].roll(1, 0), asked.given["noise"].roll(1, 0))
+    said = PREDICTIONS["v"].target(a, s, (x_t - s * asked.guess) / a, asked.guess)  # the guess, told as v
+    apart = (said - v).square() - 0.05 * (said - other).square()
+    weight = asked.schedule.alphas_cumprod[asked.given["t"]].view(-1, 1, 1, 1)  # back from v's error to that of noise
+    loss = contrastive(0.05)(lambda *_: asked.guess, asked.schedule, **asked.given)
+    assert loss.item() == pytest.approx((weight * apart).mean().item(), rel=1e-5)
+    plain = weighing(half_v)(lambda *_: asked.guess, asked.schedule, **asked.given)
+    unmoved = contrastive(0.0, half_v)(lambda *_: asked.guess, asked.schedule, **asked.given)
+    assert unmoved.item() == pytest.approx(plain.item(), rel=1e-5)
+
+
+def test_guidance_that_is_trained_in_is_guidance_undone(asked):
+    from ninety_rows import guidance_within
+
+    def network(x, t, label=None):
+        return asked.guess if label is None else asked.guess + 1.5 * (asked.given["noise"] - asked.guess)
+
+    # guided by 1.5 from the unlabelled guess to the right noise: so this answer has nothing left to learn
+    assert guidance_within(1.5)(network, asked.schedule, **asked.given).item() == pytest.approx(0, abs=1e-10)
+    assert guidance_within(1.3)(network, asked.schedule, **asked.given).item() > 1e-3
+
+
+def test_noise_is_exchanged_within_a_label_alone_and_comes_nearer(asked):
+    from ninety_rows import immiscible
+
+    got = []
+    immiscible(lambda *_, noise, **__: got.append(noise))(None, asked.schedule, **asked.given)
+    x_start, label, noise = (asked.given[name] for name in ("x_start", "label", "noise"))
+    for kind in (3, 5):
+        mine = [tuple(n.flatten().tolist()) for n in noise[label == kind]]
+        assert sorted(mine) == sorted(tuple(n.flatten().tolist()) for n in got[0][label == kind])
+        pairs = permutations(noise[label == kind])
+        least = min((torch.stack(order) - x_start[label == kind]).flatten(1).norm(dim=1).sum() for order in pairs)
+        assert (got[0] - x_start)[label == kind].flatten(1).norm(dim=1).sum().item() == pytest.approx(least.item())
+
+
+def test_levels_in_turn_hit_each_share_once():
+    from ninety_rows import in_turn
+
+    u = in_turn(torch.rand(64))
+    assert sorted((u * 64).long().tolist()) == list(range(64))
 
 
 @pytest.fixture
