@@ -297,7 +297,7 @@ def head(ceiling: dict[str, float], source: str, equal: float, command: str) -> 
         "where it upsamples: ours adds up the weights that meet copies of one pixel. The others are the nearest sizes "
         f"of other libraries{installed}: unequal work, so compare the GFLOPs (forward, one image). The last column is "
         "three times those GFLOPs over the convolution ceiling. Each races against ours alone, in turn; the row of "
-        "ours has all those races. All compute in float32, as that ceiling does, but for the row that says otherwise.",
+        "ours has all those races. All compute in float32, as that ceiling does, but for a row that says otherwise.",
         "",
         *STEP_TABLE,
     ]  # fmt: skip

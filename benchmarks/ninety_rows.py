@@ -34,8 +34,8 @@ def even(schedule: NoiseSchedule) -> Tensor:
 def contrastive(strength: float, weights: Weights = even) -> Loss:
     """Contrastive flow matching (Stoica et al. 2025): away from the target of another image of the batch.
 
-    In terms of v the other target is v' = a ε' − s x_0'. At this x_t it is the noise s x_t + a v'. Its mean does not
-    hang on the label. So the best answer is ε_c + strength / (1 − strength) (ε_c − that mean): guidance of a kind.
+    In terms of v the other target is v' = a ε' − s x_0'. At this x_t it is the noise s x_t + a v'. Its mean
+    m = s (x_t − a μ) knows no label. So the best answer is ε_c + strength / (1 − strength) (ε_c − m).
     """
 
     def loss(model: Any, schedule: NoiseSchedule, x_start: Tensor, label: Any, *, t: Tensor, noise: Tensor) -> Tensor:
@@ -169,8 +169,8 @@ ROWS = {
     "Muon, half v weight, label in time": Row(
         "and the label reaches every block", train=MUON, loss=weighing(half_v), network=LabelInTime
     ),
-    "Muon, half v drawn": Row("on average the same: drawn, not weighed", train=MUON, draw_t=towards_noise(1 / 2)),
-    "Muon, quarter v drawn": Row("half-way back to even amplitude", train=MUON, draw_t=towards_noise(1 / 4)),
+    "Muon, half v drawn": Row("the same expected loss, by drawing t", train=MUON, draw_t=towards_noise(1 / 2)),
+    "Muon, quarter v drawn": Row("the fourth root, drawn", train=MUON, draw_t=towards_noise(1 / 4)),
     "Muon 2e-2, half v weight": Row("and faster", train={"muon_rate": 2e-2}, loss=weighing(half_v)),
     "Muon, batch 32": Row("half the batch, 1.7 times the steps", train=MUON | {"batch_size": 32}),
     "Muon, EMA 0.99": Row("an average that forgets sooner", train=MUON | {"ema_decay": 0.99}),
@@ -182,10 +182,10 @@ ROWS = {
     "and contrastive": replace(BEST, why="away from other images' targets", loss=contrastive(0.05, half_v)),
     "and immiscible": replace(BEST, why="noise near to the image, among its label's", loss=immiscible(BEST.loss)),
     "and guidance within": replace(
-        BEST, why="guidance 1.3 trained in: half the looks of a sample", loss=guidance_within(1.3, half_v)
+        BEST, why="guidance 1.3 trained in: one pass a step, not two", loss=guidance_within(1.3, half_v)
     ),
     "and small first": replace(BEST, why="a third of the images at 16 x 16, where one costs less", small_first=0.33),
-    "and batch grows": replace(BEST, why="many steps first, averages later", batches=((0.4, 32), (0.6, 128))),
+    "and batch grows": replace(BEST, why="batches of 32 for 40 %, then of 128", batches=((0.4, 32), (0.6, 128))),
     "and dropping 0.05": replace(BEST, why="the label is there more often", train=MUON | {"label_dropout": 0.05}),
     "and label at 14x14": replace(BEST, why="attention at the first stage too", unet={"transformer_stages": (0, 1)}),
     "and levels in turn": replace(

@@ -21,7 +21,7 @@ MODULES = set(
     fast training/loop training/recipe training/checkpoints training/history training/processes training/resuming
     training/optimizers pixels consistency editing latents words showing/player showing/viz
     homework/probing homework/probes_loss homework/checks
-    grader/lateness grader/testers grader/marking grader/grading grader/gradebook grader/regrade grader/variants
+    grader/lateness grader/testers grader/marking grader/asking grader/gradebook grader/regrade grader/variants
     grader/sandbox/server grader/sandbox/client grader/sandbox/surroundings
     showing/exporting grader/catalogue/tables scripts/live_page site/live/engine site/live/diffusion
     site/live/prompts site/live/worker site/live/words site/live/walk site/live/compare

@@ -38,8 +38,6 @@ ENDS = {
     "signal 11": "It crashed the interpreter.",
     "signal 24": "It used too much processor time.",
 }
-
-
 ENDLESS = ("loading", "time")
 MACHINE = ("machine", "lost", "signal 9")  # no process, no server, or killed by the system for want of memory
 
@@ -184,14 +182,11 @@ class Sandbox:
     def _observed(self, scratch: Path, files: Mapping[str, str], job: dict[str, Any], server: str) -> tuple[str, Ran]:
         ended = self._ask(server, job | self._furnished(scratch, files, job["source"]))
         if ended.startswith(ENDLESS):
-            where = _where(scratch)
+            where, stuck = _where(scratch), ended.startswith("loading")
             problem = endless(ended, "It", SECONDS, where)
-            if ended.startswith("loading"):
-                return ended, Ran(None, problem, stuck=True)
-            return ended, Ran(None, problem, ended=ended, where=where)
+            return ended, Ran(None, problem, stuck=stuck, ended="" if stuck else ended, where=where)
         ran = self._answer(scratch / "answer.safetensors", ended)
-        if ran.seen is None and (scratch / LOADED).exists():
-            ran.ended = ended
+        ran.ended = ended if ran.seen is None and (scratch / LOADED).exists() else ""
         return ended, ran
 
     def _tried(self, scratch: Path, exercise: str, files: Mapping[str, str], version: str) -> tuple[str, Tried]:
