@@ -185,7 +185,7 @@ ROWS = {
         BEST, why="guidance 1.3 trained in: one pass a step, not two", loss=guidance_within(1.3, half_v)
     ),
     "and small first": replace(BEST, why="a third of the images at 16 x 16, where one costs less", small_first=0.33),
-    "and batch grows": replace(BEST, why="batches of 32 for 40 %, then of 128", batches=((0.4, 32), (0.6, 128))),
+    "and batch grows": replace(BEST, why="batches of 32 first, then of 128", batches=((0.4, 32), (0.6, 128))),
     "and dropping 0.05": replace(BEST, why="the label is there more often", train=MUON | {"label_dropout": 0.05}),
     "and label at 14x14": replace(BEST, why="attention at the first stage too", unet={"transformer_stages": (0, 1)}),
     "and levels in turn": replace(
