@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from diffusion_lib.diffusion import ddpm_loss, q_sample
 from diffusion_lib.predictions import amplitudes, prediction_loss
 from diffusion_lib.profiles import PROFILES, Profile, UNetConfig
-from diffusion_lib.schedules import NoiseSchedule, amplitude_weights
+from diffusion_lib.schedules import NoiseSchedule, amplitude_weights, gather
 from diffusion_lib.training.recipe import TIMESTEP_SAMPLING, DrawT, Loss, half_v, weighing, weighted
 from diffusion_lib.unet import Stage, UNet
 
@@ -42,7 +42,7 @@ def contrastive(strength: float, weights: Weights = even) -> Loss:
         a, s = amplitudes(schedule, t, x_start)
         x_t = q_sample(schedule, x_start, t, noise)
         other = s * x_t + a * (a * noise.roll(1, 0) - s * x_start.roll(1, 0))
-        eps, weight = model(x_t, t, label), weights(schedule)[t].view(-1, 1, 1, 1)
+        eps, weight = model(x_t, t, label), gather(weights(schedule), t, noise)
         return (weight * ((eps - noise).square() - strength * (eps - other).square())).mean()
 
     return loss
@@ -59,7 +59,7 @@ def guidance_within(scale: float, weights: Weights = even) -> Loss:
         with torch.no_grad():
             unlabelled = model(x_t, t, None)
         mixed = model(x_t, t, label) / scale + (1 - 1 / scale) * unlabelled
-        return (weights(schedule)[t].view(-1, 1, 1, 1) * (mixed - noise).square()).mean()
+        return (gather(weights(schedule), t, noise) * (mixed - noise).square()).mean()
 
     return loss
 

@@ -7,8 +7,8 @@
 Prints; benchmarks/limits.md quotes it.
 """
 
+import argparse
 import statistics
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -131,4 +131,7 @@ def memory() -> None:
 
 
 if __name__ == "__main__":
-    {"": shares_of_all, "compiled": compiled, "memory": memory}["".join(sys.argv[1:])]()
+    measures = {"shares": shares_of_all, "compiled": compiled, "memory": memory}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", default="shares", choices=list(measures))
+    measures[parser.parse_args().what]()
