@@ -45,6 +45,7 @@ STEP_TABLE = [
 ]
 BESIDE = [name for name in ("denoising-diffusion-pytorch", "smalldiffusion")
           if importlib.util.find_spec(name.replace("-", "_"))]  # fmt: skip
+UNDONE = ["instead of ours", "time, ours = 1"]
 OTHERS = ["plain", "diffusers", *BESIDE]
 
 
@@ -296,8 +297,9 @@ def head(ceiling: dict[str, float], source: str, equal: float, command: str) -> 
         f"gradients differ from ours by at most {equal:.0e} of their largest value. It does more work "
         "where it upsamples: ours adds up the weights that meet copies of one pixel. The others are the nearest sizes "
         f"of other libraries{installed}: unequal work, so compare the GFLOPs (forward, one image). The last column is "
-        "three times those GFLOPs over the convolution ceiling. Each races against ours alone, in turn; the row of "
-        "ours has all those races. All compute in float32, as that ceiling does, but for a row that says otherwise.",
+        "three times those GFLOPs, times the images a second, over the convolution ceiling. Each races against ours "
+        "alone, in turn; the row of ours has all those races. All use AdamW and all labels, and compute in float32, as "
+        "that ceiling does, but for a row that says otherwise.",
         "",
         *STEP_TABLE,
     ]  # fmt: skip
@@ -346,7 +348,9 @@ def main(out: Path | None, steps_alone: bool) -> None:
     add(train_rows("laptop", 64, 30, ceiling["convolution"]))
     narrow = ["ours, bfloat16"] if likes_bfloat16(CPU) else []
     add(train_rows("full", 64, 7, ceiling["convolution"], OTHERS + narrow))
-    add(section("The step of `full` with what makes it faster undone", ["undone", "time, ours = 1"], undone_rows(5)))
+    told = "One change taken back at a time; each row names what the step does instead."
+    instead = section("The step of `full` with what makes it faster undone", UNDONE, undone_rows(5))
+    add([*instead[:3], told, "", *instead[3:]])
     if not steps_alone:
         peak = "Peak memory of a process that trains, GiB"
         cost = ["doubled", "seconds", "exponent", "of the last doubling"]
